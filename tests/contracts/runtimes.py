@@ -1,0 +1,118 @@
+"""Sets of ports to be held to the contracts, each over a state that survives `restart`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
+from ocp_ingest.adapters.embedded.database import Database
+from ocp_ingest.adapters.embedded.evidence import EmbeddedEvidence, EmbeddedIncidents
+from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
+from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
+from ocp_ingest.adapters.embedded.vault import Vault
+from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
+from ocp_ingest.adapters.memory.call_store import MemoryCallStore
+from ocp_ingest.adapters.memory.clock import ManualClock
+from ocp_ingest.adapters.memory.evidence import MemoryEvidence, MemoryIncidents
+from ocp_ingest.adapters.memory.faults import Faults
+from ocp_ingest.adapters.memory.recording_store import MemoryRecordingStore
+from ocp_ingest.adapters.memory.state import MemoryState
+from ocp_ingest.adapters.memory.timetable import MemoryTimetable
+from ocp_ingest.adapters.memory.work_queue import MemoryWorkQueue
+from ocp_ingest.core.lifecycle import CallPolicy
+from ocp_ingest.ports import CallStore, Evidence, Incidents, RecordingStore, Timetable, WorkQueue
+
+TRIES_MAX: Final = 3  # of a message, in these tests
+ITEMS_MAX: Final = 5  # of rejected inputs
+BACKLOG_MAX: Final = 20_000
+
+
+class Runtime(Protocol):
+    """What a contract test is given."""
+
+    policy: CallPolicy
+    calls: CallStore
+    evidence: Evidence
+    incidents: Incidents
+    recordings: RecordingStore
+    queue: WorkQueue
+    timetable: Timetable
+
+    def restart(self) -> None:
+        """Drops all that a process may lose and starts again on the same state."""
+
+    def pass_time(self, duration_ms: int) -> None:
+        """Lets the time pass that leases and delays are measured in."""
+
+    def close(self) -> None:
+        """Gives everything back."""
+
+
+class MemoryRuntime:
+    """The memory adapters without faults."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.state = MemoryState()
+        self.policy = CallPolicy()
+        self.clock = ManualClock(1_000)
+        self.restart()
+
+    def restart(self) -> None:
+        faults = Faults(self.clock)
+        state = self.state
+        self.faults = faults
+        self.calls: CallStore = MemoryCallStore(state, faults, self.policy)
+        self.evidence: Evidence = MemoryEvidence(state, faults, items_max=ITEMS_MAX)
+        self.incidents: Incidents = MemoryIncidents(state, faults)
+        self.recordings: RecordingStore = MemoryRecordingStore(state, faults)
+        self.queue: WorkQueue = MemoryWorkQueue(state, faults, self.clock, tries_max=TRIES_MAX)
+        self.timetable: Timetable = MemoryTimetable(state, faults)
+
+    def pass_time(self, duration_ms: int) -> None:
+        self.clock.advance(duration_ms)
+
+    def close(self) -> None:
+        pass
+
+
+class EmbeddedRuntime:
+    """SQLite and a local disk, with a clock of our own for leases."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.policy = CallPolicy()
+        self.clock = ManualClock(1_000)
+        self._open()
+
+    def _open(self) -> None:
+        database = Database(self.folder / "store.sqlite3", backlog_max=BACKLOG_MAX)
+        vault = Vault(self.folder / "data.key")
+        store = EmbeddedRecordingStore(self.folder / "recordings")
+        self.database = database
+        self.vault = vault
+        self._recordings = store
+        self.calls: CallStore = EmbeddedCallStore(database, vault, self.policy)
+        self.evidence: Evidence = EmbeddedEvidence(database, vault, items_max=ITEMS_MAX)
+        self.incidents: Incidents = EmbeddedIncidents(database)
+        self.recordings: RecordingStore = store
+        self.queue: WorkQueue = EmbeddedWorkQueue(database, self.clock, tries_max=TRIES_MAX)
+        self.timetable: Timetable = EmbeddedTimetable(database)
+
+    def restart(self) -> None:
+        self.close()
+        self._open()
+
+    def pass_time(self, duration_ms: int) -> None:
+        self.clock.advance(duration_ms)
+
+    def close(self) -> None:
+        self._recordings.close()
+        self.database.close()
+
+
+RUNTIMES: Final[dict[str, Callable[[Path], Runtime]]] = {
+    "embedded": EmbeddedRuntime,
+    "memory": MemoryRuntime,
+}
