@@ -1,0 +1,105 @@
+"""inspect → validate: is this recording whole, and is it the recording of this call?
+
+Integrity is judged on the bytes alone and at once; coherence and business rules when the call's
+CDRs are there. A recording judged unusable goes to quarantine with the reasons in words before
+the verdict is journalled, so that no verdict exists without its evidence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ocp_ingest.core import events as ev
+from ocp_ingest.core.audio import AudioParser
+from ocp_ingest.core.call import Call, Version
+from ocp_ingest.core.errors import NotFound
+from ocp_ingest.core.incidents import Incident
+from ocp_ingest.core.lifecycle import Work
+from ocp_ingest.core.routing import object_key, route
+from ocp_ingest.core.rules import Finding, judge, version_of
+from ocp_ingest.core.settings import LANDING, QUARANTINE
+from ocp_ingest.ingest.world import World
+
+
+async def inspect(world: World, call: Call, work: Work) -> Call:
+    """Measures the bytes and journals the report."""
+    version = call.recordings[work.dialog_id].versions[work.sha256]
+    report = await _report(world, call, version)
+    if any(p["severity"] == "error" for p in report["problems"]):
+        await _quarantine(world, call, work, version, report["problems"])
+    event = ev.inspected(
+        call.call_id, work.dialog_id, work.sha256, at_ms=world.clock.now_ms(), report=report
+    )
+    return (await world.calls.append([event]))[0].call
+
+
+async def _report(world: World, call: Call, version: Version) -> dict[str, Any]:
+    # The hash was taken on the way in; measuring it again here proves the landing store.
+    parser = AudioParser()
+    try:
+        await world.recordings.scan(LANDING, version.landing_key, parser.feed)
+    except NotFound:
+        return await _landing_missing(world, call)
+    report: dict[str, Any] = msgspec.to_builtins(parser.finish(expected_bytes=version.bytes))
+    return report
+
+
+async def _landing_missing(world: World, call: Call) -> dict[str, Any]:
+    await world.incidents.open(
+        Incident(
+            key="landing_missing",
+            kind="landing_missing",
+            severity="critical",
+            text="A received recording is gone from the landing store; OCP is asked for it again.",
+            opened_at_ms=world.clock.now_ms(),
+            calls=1,
+            sample=(call.call_id,),
+        )
+    )
+    gone = Finding("landing.missing", "error", "The bytes are gone from the landing store.")
+    return {"container": "", "bytes": 0, "problems": [msgspec.to_builtins(gone)]}
+
+
+async def validate(world: World, call: Call, work: Work) -> Call:
+    """Holds the recording against its call and the rules of its line of business."""
+    version = call.recordings[work.dialog_id].versions[work.sha256]
+    lob = route(call, world.settings.routing).lob
+    rules = world.settings.lob(lob).rules
+    findings = judge(call, work.dialog_id, version, rules)
+    valid = call.released(work.dialog_id) or all(f.severity != "error" for f in findings)
+    problems: list[dict[str, Any]] = [msgspec.to_builtins(f) for f in findings]
+    if not valid:
+        await _quarantine(world, call, work, version, problems)
+    event = ev.validated(
+        call.call_id,
+        work.dialog_id,
+        work.sha256,
+        epoch=call.epoch,
+        at_ms=world.clock.now_ms(),
+        valid=valid,
+        problems=problems,
+        rules=f"{lob}:{version_of(rules)}",
+    )
+    return (await world.calls.append([event]))[0].call
+
+
+async def _quarantine(
+    world: World, call: Call, work: Work, version: Version, problems: list[dict[str, Any]]
+) -> None:
+    key = object_key(call.call_id, f"{work.dialog_id}.{work.sha256}", version.received_at_ms, "bin")
+    reasons = {
+        "call_id": call.call_id,
+        "dialog_id": work.dialog_id,
+        "sha256": work.sha256,
+        "name": version.name,
+        "problems": problems,
+    }
+    try:
+        await world.recordings.copy_once(
+            LANDING, version.landing_key, QUARANTINE, key, work.sha256
+        )
+    except NotFound:
+        pass  # _landing_missing has said so; the reasons are kept all the same
+    await world.recordings.put_once(QUARANTINE, f"{key}.json", msgspec.json.encode(reasons))

@@ -1,0 +1,115 @@
+"""route → store: pin the place, copy, prove, say so.
+
+The place is journalled before the copy, so a changed configuration never makes two objects; the
+copy creates only, so nothing is ever overwritten; resuming is by evidence: an object already
+there with the right hash is success.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from ocp_ingest.core import events as ev
+from ocp_ingest.core.calendar import rfc3339
+from ocp_ingest.core.call import Call, Place, Version
+from ocp_ingest.core.errors import Conflict, Terminal
+from ocp_ingest.core.incidents import Incident
+from ocp_ingest.core.lifecycle import Work, start_ms
+from ocp_ingest.core.routing import UNASSIGNED, object_key, route
+from ocp_ingest.core.settings import LANDING
+from ocp_ingest.ingest.world import World
+
+_EXTENSIONS: Final = {"mp3": "mp3"}  # everything else that rules let pass is of the WAV family
+
+
+async def pin(world: World, call: Call, work: Work) -> Call:
+    """Journals line of business, bucket and key; the first decision stands for good."""
+    version = call.recordings[work.dialog_id].versions[work.sha256]
+    chosen = route(call, world.settings.routing)
+    container = str((version.report or {}).get("container", ""))
+    key = object_key(
+        call.call_id, work.dialog_id, start_ms(call), _EXTENSIONS.get(container, "wav")
+    )
+    event = ev.routed(
+        call.call_id, work.dialog_id, work.sha256,
+        at_ms=world.clock.now_ms(), lob=chosen.lob, bucket=world.settings.bucket(chosen.lob),
+        key=key, rule=chosen.rule,
+    )  # fmt: skip
+    if chosen.lob == UNASSIGNED:
+        await _say(world, call, "unassigned", "Calls match no routing rule; add one.")
+    return (await world.calls.append([event]))[0].call
+
+
+async def store(world: World, call: Call, work: Work) -> Call:
+    """Copies the recording and its metadata to the pinned place, proves both, journals it.
+
+    Raises Terminal when other bytes stand at the key; they are not touched.
+    """
+    recording = call.recordings[work.dialog_id]
+    place = recording.routed
+    assert place is not None, "store is only due for a routed recording"
+    version = recording.versions[place.sha256]
+    try:
+        await world.recordings.copy_once(
+            LANDING, version.landing_key, place.bucket, place.key, place.sha256
+        )
+    except Conflict as conflict:
+        await _say(world, call, "object_conflict", "Another object stands at a recording's key.")
+        raise Terminal(
+            "Another object stands at the key of this recording; nothing was overwritten.",
+            call_id=call.call_id,
+            bucket=place.bucket,
+        ) from conflict
+    metadata = msgspec.json.encode(_metadata(call, work.dialog_id, version, place), order="sorted")
+    await world.recordings.put_once(place.bucket, f"{place.key}.json", metadata)
+    event = ev.stored(
+        call.call_id, work.dialog_id, place.sha256,
+        at_ms=world.clock.now_ms(), lob=place.lob, bucket=place.bucket, key=place.key,
+        size_bytes=version.bytes,
+    )  # fmt: skip
+    done = (await world.calls.append([event]))[0].call
+    # Only now are the bytes in two places; a crash before this leaves an orphan for the sweeper.
+    await world.recordings.delete(LANDING, version.landing_key)
+    return done
+
+
+def _metadata(call: Call, dialog_id: str, version: Version, place: Place) -> dict[str, Any]:
+    report = {k: v for k, v in (version.report or {}).items() if k != "silent_runs"}
+    return {
+        "call_id": call.call_id,
+        "dialog_id": dialog_id,
+        "line_of_business": place.lob,
+        "rule": place.rule,
+        "sha256": place.sha256,
+        "bytes": version.bytes,
+        "name": version.name,
+        "source": version.source,
+        "received_at": rfc3339(version.received_at_ms),
+        "call": {
+            "started_at": rfc3339(call.get("call_started")),
+            "ended_at": rfc3339(call.get("call_ended")),
+            **{field: call.get(field) for field in _CALL_FIELDS},
+        },
+        "recording": report,
+    }
+
+
+_CALL_FIELDS: Final = (
+    "duration_ms", "exit_status", "channel", "entry_app", "direction", "customer_id", "session_id",
+    "connection_id", "account_id", "ocp_group", "result_codes",
+)  # fmt: skip
+
+
+async def _say(world: World, call: Call, kind: str, text: str) -> None:
+    await world.incidents.open(
+        Incident(
+            key=kind,
+            kind=kind,
+            text=text,
+            opened_at_ms=world.clock.now_ms(),
+            calls=1,
+            sample=(call.call_id,),
+        )
+    )
