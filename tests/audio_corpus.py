@@ -368,8 +368,8 @@ def _other(name: str, body: Make, number: int = 0) -> None:
 for _number, (_name, _body) in enumerate(_OTHERS):
     _other(_name, partial(bytes, _body), _number if f"is_{_name}" in BROKEN else 0)
 _other("zip", _zipped)
-_other("raw_alaw", lambda: encode(hush(1) + talk(1), "pcm_alaw"))
-_other("raw_mulaw", lambda: encode(hush(1) + talk(1), "pcm_mulaw"))
+_other("raw_alaw", lambda: encode(hush(0.4) + talk(1), "pcm_alaw"))
+_other("raw_mulaw", lambda: encode(hush(0.4) + talk(1), "pcm_mulaw"))
 
 
 # Sound that is no sound

@@ -32,6 +32,7 @@ from ocp_ingest.core.lifecycle import CallPolicy, closing, current, outcome, sta
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS
 
 POLICY = CallPolicy()
+OUR_FLAGS = {"file_received", "post_processed", "stored"}
 
 
 def behaviour(call: Call) -> list[Any]:
@@ -65,11 +66,13 @@ def test_merging_a_fact_again_changes_nothing(journal: list[Event]) -> None:
 @COSTLY_LAW
 @given(journals(), st.data())
 def test_a_flag_once_set_is_never_unset(journal: list[Event], data: st.DataObject) -> None:
-    call, held = calls.new(CALL), set[str]()
+    """Nor does one of our own facts get a later time; vendors' times follow the better source."""
+    call, held = calls.new(CALL), dict[str, int]()
     for event in data.draw(st.permutations(journal)):
         call = merge(call, event)
-        now = {flag for flag, at_ms in flags(call).items() if at_ms is not None}
-        assert held <= now, event.event_id
+        now = {flag: at_ms for flag, at_ms in flags(call).items() if at_ms is not None}
+        assert held.keys() <= now.keys(), event.event_id
+        assert all(now[flag] <= held[flag] for flag in OUR_FLAGS & held.keys())
         held = now
 
 
@@ -183,6 +186,14 @@ def test_a_late_claim_to_be_the_root_does_not_unset_what_was_stored() -> None:
         call = fold(CALL, [*done, *late])
         assert flags(call)["stored"] == T0 + 77
         assert call.root_dialog_id == CLAIMANT
+
+
+def test_a_flag_is_the_earliest_of_all_that_claim_to_be_the_root() -> None:
+    claim = taken({"message_type": "dialog_start", "id": CLAIMANT, "group": CALL, "time": T0})
+    both = [claim, received(CLAIMANT, at_ms=T0 + 5), received(CALL, at_ms=T0 + 9)]
+    named = taken({"message_type": "dialog_start", "id": CALL, "group": CALL, "time": T0})
+    for journal in (both, [*both, named]):
+        assert flags(fold(CALL, journal))["file_received"] == T0 + 5
 
 
 def test_the_dialog_that_the_group_is_named_after_is_the_root_of_several_claimants() -> None:

@@ -454,6 +454,15 @@ def test_a_recording_for_an_absent_or_lost_call_reopens_it_and_ends_stored(
     assert walk.trace[-4:] == STORED
 
 
+def test_while_its_recording_may_be_good_a_closed_call_is_asked_for_its_cdrs_again() -> None:
+    closed = ev.closed(CALL, "absent", epoch=0, at_ms=END_MS, reason="Said so.", by="ana")
+    walk = Walk([CDRS[0], closed], Ocp())
+    assert done(walk) == "absent"
+    walk.take(audio(at_ms=END_MS + HOUR_MS))
+    assert done(walk) == "stored"
+    assert walk.trace == ["inspect", "ask_export", "validate", "route", "store"]
+
+
 def test_a_bad_recording_for_a_closed_call_leaves_it_closed() -> None:
     walk = Walk([cdr({**START, "test_flag": True}, T0), CDRS[1]], Ocp(audio=None))
     assert done(walk) == "absent"
@@ -587,6 +596,14 @@ def test_a_reopened_call_asks_ocp_again_and_may_be_closed_again() -> None:
     assert done(walk) == "stored"
 
 
+def test_a_reopened_call_asks_for_cdrs_that_were_given_up() -> None:
+    given_up = ev.given_up(CALL, epoch=0, at_ms=DEADLINE, reason="Over.")
+    before = fold(CALL, [CDRS[0], given_up])
+    assert not any("dialog_end" in w.needs for w in works(before, POLICY))
+    after = merge(before, act("reopened", DEADLINE + 1))
+    assert any("dialog_end" in w.needs for w in works(after, POLICY))
+
+
 @pytest.mark.parametrize("cause", ["absent", "lost"])
 def test_a_reopened_call_without_a_recording_is_in_flight_again(cause: str) -> None:
     stream = list(CDRS) if cause == "lost" else [cdr({**START, "test_flag": True}, T0), CDRS[1]]
@@ -627,6 +644,19 @@ def test_a_released_recording_of_a_denied_call_is_stored_without_waiting_for_ocp
     assert done(walk) == "stored"
     assert [a for a in walk.trace[tried:] if a != "ask_export"] == ["validate", "route", "store"]
     assert sum(c.epoch == 1 for c in walk.call.closings.values()) == 0
+
+
+def test_what_was_released_and_judged_goes_to_its_bucket_although_ocp_denies_the_call() -> None:
+    sha, misses = sha_of(CALL, GOOD), {"dialog_start": False, "dialog_end": False}
+    journal = [
+        audio(), ev.inspected(CALL, CALL, sha, at_ms=END_MS, report=report(True)),
+        act("released", END_MS + 1, CALL),
+        ev.validated(CALL, CALL, sha, epoch=1, at_ms=END_MS + 2, valid=True, problems=[], rules=""),
+        *(ev.export_answered(CALL, f"j{n}", at_ms=END_MS + n, job_id="", task_id="",
+                             window=(T0, T0), found=misses, files=[], metadata={})
+          for n in (3, 4, 5)),
+    ]  # fmt: skip
+    assert [w.action for w in works(fold(CALL, journal), POLICY)] == ["route"]
 
 
 def test_of_several_released_versions_whole_bytes_go_before_broken_ones() -> None:

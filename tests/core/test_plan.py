@@ -277,3 +277,36 @@ def _seconds(calls: list[PendingCall]) -> float:
     took = time.perf_counter() - began
     assert 20 < len(made.windows) < 60
     return took
+
+
+class TestGathering:
+    """A quiet group's calls wait for each other, within bounds."""
+
+    POLICY = Policy(gather_ms=6 * HOUR_MS, gather_calls=3)
+
+    def _plan(self, waited_h: int, calls: int, age_days: int = 0) -> Plan:
+        now = NOW
+        start = now - age_days * 24 * HOUR_MS - 10 * HOUR_MS
+        made = [
+            PendingCall(
+                call_id=f"c{n}", start_ms=start, end_ms=start + 1, misses=0,
+                eligible_at=now - waited_h * HOUR_MS,
+                deadline_at=start + self.POLICY.retention_ms, waiting_since=start,
+            )
+            for n in range(calls)
+        ]  # fmt: skip
+        return plan("g", made, CostModel(), self.POLICY, now)
+
+    def test_few_calls_wait_and_are_told_until_when(self) -> None:
+        made = self._plan(waited_h=5, calls=2)
+        assert made.windows == ()
+        assert {d.until_ms for d in made.deferred} == {NOW + HOUR_MS}
+
+    def test_no_call_waits_longer_than_the_bound(self) -> None:
+        assert len(self._plan(waited_h=6, calls=1).windows) == 1
+
+    def test_enough_calls_are_exported_at_once(self) -> None:
+        assert len(self._plan(waited_h=0, calls=3).windows) == 1
+
+    def test_a_call_near_its_deletion_does_not_wait(self) -> None:
+        assert len(self._plan(waited_h=0, calls=1, age_days=54).windows) == 1

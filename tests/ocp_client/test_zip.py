@@ -229,11 +229,18 @@ class TestFetched:
     async def test_a_zip_is_told_by_its_bytes_not_by_its_name(self) -> None:
         async with bench() as at:
             at.vendor.always["download"] = Content(zipped({"a.wav": b"RIFF"}))
-            [(found, data)] = await fetch_all(at.client, ExportFile("looks-like.wav", "audio"))
+            [(found, data)] = await fetch_all(at.client, ExportFile("export-17", "audio"))
             assert (found.name, data) == ("a.wav", b"RIFF")
             at.vendor.always["download"] = Content(b"<html>error</html>")
             with pytest.raises(Mismatch):
                 await fetch_all(at.client, ExportFile("e.zip", "audio"))
+
+    async def test_a_zip_under_a_recording_s_name_is_a_bad_recording_and_kept_as_it_is(self) -> None:
+        async with bench() as at:
+            body = zipped({"a.wav": b"RIFF"})
+            at.vendor.always["download"] = Content(body)
+            [(found, data)] = await fetch_all(at.client, ExportFile("call.wav", "audio"))
+            assert (found.name, found.kind, data) == ("call.wav", "recording", body)
 
     async def test_a_zip_over_the_bound_is_refused_with_the_key_to_change(self) -> None:
         data = zipped({"a.wav": pattern(3 * MIB)}, zipfile.ZIP_STORED)

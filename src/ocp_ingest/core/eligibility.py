@@ -39,6 +39,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     final_retry_ms: int = 8 * HOUR_MS  # between the last tries: six of them in the margin
     # Planning
     window_hours_max: int = 48  # OCP refuses longer ranges
+    gather_ms: int = 0  # of a window of few calls, so that they share an export; 0: at once
+    gather_calls: int = 20  # so many calls are worth an export at once
     ageing_ms: int = 24 * HOUR_MS  # waited longer: the window's weight doubles every such period
     poison_retry_ms: int = (
         24 * HOUR_MS

@@ -10,6 +10,8 @@ reduce      a call needs the hours `[floor_h(start), floor_h(end) + 1 h)`, becau
             misses from its end
 partition   dynamic programme: least sum of α + β · span over windows that each hold their calls'
             hours whole
+gather      a window of few calls waits `gather_ms` from its first eligible call, for others to share
+            its export; never when one of them is urgent
 order       urgent first (earliest deletion), then calls per predicted second, doubled for each day
             waited beyond the first, ties oldest
 
@@ -166,7 +168,13 @@ def plan(  # noqa: PLR0917 - six things make a plan, all different in type
     else:
         packs = _partition(wanted, model.line(), bounds)
     line = model.line()
-    made = [_window(group, pack, line, policy, now) for pack in packs]
+    made = []
+    for pack in packs:
+        ripe_at = _ripe_at(pack, policy, now)
+        if ripe_at <= now:
+            made.append(_window(group, pack, line, policy, now))
+        else:
+            deferred += [Deferred(call.call_id, ripe_at, _GATHERING) for call in pack[2]]
     made.sort(key=lambda window: _rank(window, policy, now))
     return Plan(group, tuple(made), tuple(deferred))
 
@@ -280,6 +288,18 @@ def _cuts(
         runs.append((back[j], j))
         j = back[j] - 1
     return runs[::-1]
+
+
+_GATHERING: Final = "it waits a while for others to share its export"
+
+
+def _ripe_at(pack: _Pack, policy: Policy, now: int) -> int:
+    """When a window is worth an export: full enough, its first call waited enough, or urgent."""
+    calls = pack[2]
+    near = any(call.deadline_at - now < policy.retention_alarm_ms for call in calls)
+    if near or len(calls) >= policy.gather_calls:
+        return now
+    return min(call.eligible_at for call in calls) + policy.gather_ms
 
 
 def _window(group: str, pack: _Pack, line: tuple[float, float], policy: Policy, now: int) -> Window:

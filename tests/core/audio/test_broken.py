@@ -81,6 +81,7 @@ def test_a_cut_mp3_counts_its_whole_frames(whole: int, more: int) -> None:
     assert "truncated" in codes(report)
     assert not report.ok
     without_xing = read(data[144 : 144 * (1 + whole) + more])
+    assert report.bit_rate_bps == without_xing.bit_rate_bps == 16_000
     assert without_xing.duration_ms == 72 * whole
     assert ("truncated" in codes(without_xing)) == (more > 0)
 

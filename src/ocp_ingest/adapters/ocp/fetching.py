@@ -1,7 +1,7 @@
 """From one file of an export to recordings: as it is, or each member of a ZIP.
 
-What it is is told by its first bytes, not by its name. A plain file streams straight through. A
-ZIP can only be read from its end, so it is first kept whole in a nameless temporary file, within
+What it is is told by its first bytes, not by its name, unless that names a recording. A plain
+file streams straight through. A ZIP can only be read from its end, so it is first kept whole in a nameless temporary file, within
 bounds; its members are then streamed from there. Disk work is done in threads.
 
 Kind        by
@@ -46,7 +46,8 @@ async def fetched(
         head = b""
         while len(head) < _MAGIC_BYTES and (block := await anext(blocks, b"")):
             head += block
-        if not head.startswith(MAGICS):
+        # A ZIP under a recording's name is a bad recording, not an archive: its verdict is to come.
+        if not head.startswith(MAGICS) or extension_of(file.name) in ("wav", "mp3"):
             if extension_of(file.name) == "zip":
                 raise Mismatch("The file is named as a ZIP, but it is none.")
             stream = _plain(head, blocks, bounds.plain_bytes_max)

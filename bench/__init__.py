@@ -1,0 +1,1 @@
+"""Measurements beside named peers: one file per row of the benchmark page."""

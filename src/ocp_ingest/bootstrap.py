@@ -1,0 +1,116 @@
+"""Wiring: the only file that names adapters. Builds a runtime from a configuration, in one place.
+
+The embedded runtime keeps everything below one data directory:
+    ocp.sqlite3      journal, records, pending index, queue, timetable, export book
+    recordings/      landing, quarantine, one folder per line of business
+    *.key, issuer    secrets, mode 600
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocp_ingest import config as config_module
+from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
+from ocp_ingest.adapters.embedded.clock import ScaledClock, SystemClock
+from ocp_ingest.adapters.embedded.database import Database
+from ocp_ingest.adapters.embedded.evidence import EmbeddedEvidence, EmbeddedIncidents
+from ocp_ingest.adapters.embedded.export_book import EmbeddedExportBook
+from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
+from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
+from ocp_ingest.adapters.embedded.vault import Vault
+from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
+from ocp_ingest.adapters.ocp.client import OcpClient
+from ocp_ingest.adapters.ocp.settings import configured
+from ocp_ingest.config_model import Config
+from ocp_ingest.ingest.world import World
+from ocp_ingest.ports import Clock
+from ocp_ingest.reconcile.world import Stage2
+
+DATABASE_FILE = "ocp.sqlite3"
+VAULT_FILE = "vault.key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """One embedded runtime; `close` writes out what waits."""
+
+    config: Config
+    world: World
+    database: Database
+    recordings: EmbeddedRecordingStore
+    book: EmbeddedExportBook
+
+    def close(self) -> None:
+        """Ends the writer and closes the database; blocks."""
+        self.recordings.close()
+        self.database.close()
+
+
+def clock(config: Config) -> Clock:
+    """Domain time as configured: real, or scaled for demonstrations."""
+    section = config.clock
+    if section.origin_ms:
+        return ScaledClock(section.origin_ms, section.scale, section.real_origin_s)
+    return SystemClock()
+
+
+def embedded(config: Config) -> Embedded:
+    """Opens (and at first start creates) the embedded runtime below `config.data.dir`.
+
+    Raises Invalid for an unreadable setting, Terminal for a damaged store.
+    """
+    data_dir = Path(config.data.dir)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    limits = config.limits
+    database = Database(data_dir / DATABASE_FILE, backlog_max=limits.writer_backlog_max)
+    try:
+        vault = Vault(data_dir / VAULT_FILE)
+        settings = config_module.settings(config)
+        recordings = EmbeddedRecordingStore(data_dir / "recordings")
+        world = World(
+            settings=settings,
+            clock=clock(config),
+            calls=EmbeddedCallStore(database, vault, settings.policy),
+            evidence=EmbeddedEvidence(database, vault, items_max=limits.evidence_items_max),
+            incidents=EmbeddedIncidents(database),
+            recordings=recordings,
+            queue=EmbeddedWorkQueue(database, SystemClock(), tries_max=limits.step_tries_max),
+            timetable=EmbeddedTimetable(database),
+            chance=random.random,
+        )
+        book = EmbeddedExportBook(database)
+    except BaseException:
+        database.close()
+        raise
+    return Embedded(
+        config=config, world=world, database=database, recordings=recordings, book=book
+    )
+
+
+@asynccontextmanager
+async def exports(runtime: Embedded) -> AsyncIterator[Stage2 | None]:
+    """Stage 2 with its connections, logged out at the end; None when no OCP is configured."""
+    config = runtime.config
+    if not configured(config.ocp):
+        yield None
+        return
+    now_ms, limits = runtime.world.clock.now_ms, config.limits
+    async with OcpClient(config.ocp, now_ms=now_ms, limits=limits) as client:
+        yield Stage2(
+            api=client,
+            book=runtime.book,
+            groups=config.ocp.groups,
+            # Another name after every start: a runner that was killed is not taken for this one.
+            owner=f"{os.getpid()}-{secrets.token_hex(4)}",
+            real=SystemClock(),
+            detect_every_ms=int(config.reconcile.detect_every_s * 1000),
+            per_call=config.reconcile.per_call,
+            census=config.reconcile.census,
+        )

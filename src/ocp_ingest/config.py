@@ -1,0 +1,306 @@
+"""Reads the configuration: one TOML file, then `OCP_INGEST_*` variables, then it is checked whole.
+
+Rules
+1. `OCP_INGEST_SERVER__PORT=9000` is `port` in `[server]`; names nest by a double underscore and
+   are compared without case. Lists and tables in a variable are written as in TOML.
+2. A key that is not known is refused by its name: a typing mistake must not become a default.
+3. What belongs together is set together; a half-set section is refused, naming the missing key.
+4. Nothing listens beyond this machine with the built-in issuer: that one is for trying it out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ocp_ingest.adapters.ocp import settings as ocp_settings
+from ocp_ingest.adapters.tokens.secrets import read_or_make, read_secret
+from ocp_ingest.config_model import Client, Config
+from ocp_ingest.core.errors import Invalid
+from ocp_ingest.core.routing import FACTS, UNASSIGNED
+from ocp_ingest.core.settings import LANDING, QUARANTINE, Settings
+
+DEFAULT_FILE: Final = "ocp-ingest.toml"
+ENV_PREFIX: Final = "OCP_INGEST_"
+# Names the file itself; it is no key of it.
+ENV_FILE: Final = "OCP_INGEST_CONFIG"
+NUMBER_KEY_FILE: Final = "number.key"
+_NUMBER_KEY_BYTES: Final = 32
+
+
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """The configuration; without a file, the defaults. Raises Invalid, naming the key.
+
+    `path` None: what `OCP_INGEST_CONFIG` names, else `ocp-ingest.toml` here if there is one.
+    `overrides` are options of a command line, nested like the file; they win.
+    """
+    environ = os.environ if environ is None else environ
+    tree = _read(path, environ)
+    for name in sorted(environ):
+        if name.startswith(ENV_PREFIX) and name != ENV_FILE:
+            _put_variable(tree, name, environ[name])
+    _join(tree, overrides or {})
+    return parse(tree)
+
+
+def parse(tree: Mapping[str, Any]) -> Config:
+    """A configuration from plain values, checked. Raises Invalid, naming the key."""
+    if "stage2" in tree.get("policy", {}):
+        raise Invalid("`policy.stage2` is not a key: those belong in the section [stage2].")
+    try:
+        config = msgspec.convert(tree, Config)
+    except msgspec.ValidationError as bad:
+        raise Invalid(f"The configuration is wrong: {_key_words(str(bad))}") from None
+    problems = check(config)
+    if problems:
+        raise Invalid("The configuration is not complete:\n- " + "\n- ".join(problems))
+    return config
+
+
+def _read(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    named = path or (Path(environ[ENV_FILE]) if environ.get(ENV_FILE) else None)
+    file = named or Path(DEFAULT_FILE)
+    if named is None and not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as bad:
+        raise Invalid(f"The configuration file {file} can't be read: {bad.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as bad:
+        raise Invalid(f"The configuration file {file} is not TOML: {bad}.") from None
+
+
+def _join(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Puts options over the tree; those that were not given are None."""
+    for key, value in more.items():
+        if isinstance(value, Mapping):
+            below = tree.setdefault(key, {})
+            if isinstance(below, dict):
+                _join(below, value)
+        elif value is not None:
+            tree[key] = value
+
+
+_KEY_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
+
+
+def _key_words(message: str) -> str:
+    """msgspec's message with the key in our words."""
+    found = _KEY_PATH.search(message)
+    text = _KEY_PATH.sub("", message).replace("Object", "The section").rstrip(".")
+    # msgspec cannot say which entry of a table is meant; the key's own name is in the sentence.
+    return f"`{found.group(1)}`: {text}." if found and found.group(1) else f"{text}."
+
+
+# -- environment ---------------------------------------------------------------------------------
+
+
+def _put_variable(tree: dict[str, Any], name: str, text: str) -> None:
+    steps = [s.lower() for s in name.removeprefix(ENV_PREFIX).split("__")]
+    held: Any = tree
+    kind: Any = Config
+    for number, step in enumerate(steps):
+        kind, key = _step(kind, step, held, name)
+        if number == len(steps) - 1:
+            held[key] = _value(text, kind, name)
+            return
+        held = held.setdefault(key, {})
+        if not isinstance(held, dict):
+            raise Invalid(f"{name} names no key: `{key}` is not a section.")
+
+
+def _step(kind: Any, step: str, held: dict[str, Any], name: str) -> tuple[Any, str]:
+    """The type below `kind` under `step`, and the key as it is spelt."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints = typing.get_type_hints(kind)
+        if step in hints:
+            return hints[step], step
+        raise Invalid(f"{name} names no key: `{step}` is not known in {kind.__name__}.")
+    if typing.get_origin(kind) is dict:
+        same = [key for key in held if key.lower() == step]
+        return typing.get_args(kind)[1], same[0] if same else step
+    raise Invalid(f"{name} names no key: nothing is below `{step}`.")
+
+
+def _value(text: str, kind: Any, name: str) -> Any:
+    if _is_text(kind):
+        return text
+    if text.lower() in ("true", "false"):
+        text = text.lower()
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise Invalid(f'{name} must be written as a TOML value: a number, true, ["a"].') from None
+
+
+def _is_text(kind: Any) -> bool:
+    if typing.get_origin(kind) is typing.Literal:
+        return all(isinstance(v, str) for v in typing.get_args(kind))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_is_text(k) for k in typing.get_args(kind))
+    return kind is str
+
+
+# -- what belongs together -----------------------------------------------------------------------
+
+
+def check(config: Config) -> list[str]:
+    """Everything that is half-set or contradictory, in sentences that name the key."""
+    return [
+        *_check_auth(config),
+        *_check_bounds(config),
+        *_check_lobs(config),
+        *ocp_settings.lacking(config.ocp),
+    ]
+
+
+def _check_auth(config: Config) -> list[str]:
+    auth, found = config.auth, []
+    keys = [key for key in ("jwks_url", "jwks_file") if getattr(auth, key)]
+    if len(keys) > 1:
+        found.append("`auth.jwks_url` and `auth.jwks_file` exclude each other: keep one.")
+    if auth.issuer and not keys:
+        found.append("`auth.issuer` is set without `auth.jwks_url` or `auth.jwks_file`.")
+    if keys and not auth.issuer:
+        found.append(f"`auth.{keys[0]}` is set without `auth.issuer`: say who issues the tokens.")
+    if auth.jwks_url and not _safe_url(auth.jwks_url):
+        found.append("`auth.jwks_url` must begin with https:// (http:// only on this machine).")
+    if not auth.audience:
+        found.append("`auth.audience` must not be empty: tokens for others would be taken.")
+    for name, client in auth.clients.items():
+        found += _check_client(name, client, external=bool(auth.issuer))
+    if not is_loopback(config.server.host) and not (auth.issuer and keys):
+        found.append(
+            f"`server.host` is {config.server.host}, beyond this machine, without real "
+            "authentication: set `auth.issuer` and `auth.jwks_url`, or listen on 127.0.0.1."
+        )
+    return found
+
+
+def _check_client(name: str, client: Client, *, external: bool) -> list[str]:
+    where = f"auth.clients.{name}"
+    secrets = [key for key in ("secret", "secret_file") if getattr(client, key)]
+    if len(secrets) > 1:
+        return [f"`{where}.secret` and `{where}.secret_file` exclude each other: keep one."]
+    if external and secrets:
+        return [f"`{where}.{secrets[0]}` is set, but `auth.issuer` issues the tokens: remove it."]
+    if not external and not secrets:
+        return [f"`{where}.secret` (or `secret_file`) is missing: the client could not log in."]
+    if client.secret and len(client.secret) < _SECRET_CHARS_MIN:
+        return [f"`{where}.secret` must have at least {_SECRET_CHARS_MIN} characters."]
+    return []
+
+
+_SECRET_CHARS_MIN: Final = 16  # shorter ones can be guessed
+
+
+def _safe_url(url: str) -> bool:
+    if url.startswith("https://"):
+        return True
+    host = url.removeprefix("http://").split("/")[0].rsplit(":", 1)[0]
+    return url.startswith("http://") and is_loopback(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach what listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_bounds(config: Config) -> list[str]:
+    found = []
+    sections: tuple[tuple[str, msgspec.Struct], ...] = (
+        ("limits", config.limits), ("server", config.server), ("fetch", config.fetch),
+    )  # fmt: skip
+    for section, struct in sections:
+        for key in struct.__struct_fields__:
+            value = getattr(struct, key)
+            if (isinstance(value, int | float) and value < 0) or _is_zero_bound(key, value):
+                found.append(f"`{section}.{key}` must be greater than 0.")
+    if not 0 <= config.server.port <= 65_535:
+        found.append("`server.port` must be 0 to 65535.")
+    if config.limits.event_bytes_max > config.limits.batch_bytes_max:
+        found.append("`limits.event_bytes_max` is larger than `limits.batch_bytes_max`.")
+    if not (config.clock.scale > 0 and math.isfinite(config.clock.scale)):
+        found.append("`clock.scale` must be greater than 0.")
+    if (config.clock.scale != 1.0) and not config.clock.origin_ms:
+        found.append(
+            "`clock.scale` is set without `clock.origin_ms`: where does scaled time begin?"
+        )
+    if config.clock.origin_ms and not config.clock.real_origin_s:
+        found.append("`clock.origin_ms` is set without `clock.real_origin_s`: the two are a pair.")
+    return found
+
+
+def _is_zero_bound(key: str, value: object) -> bool:
+    return value == 0 and key.endswith("_max") and value is not False
+
+
+def _check_lobs(config: Config) -> list[str]:
+    found = []
+    for number, rule in enumerate(config.routing, 1):
+        if rule.lob not in config.lob and rule.lob != UNASSIGNED:
+            found.append(f"`routing` rule {number} names `{rule.lob}`: add [lob.{rule.lob}].")
+        for fact in rule.when:
+            if fact not in FACTS and not fact.startswith("attached."):
+                found.append(f"`routing` rule {number} asks for `{fact}`: known are "
+                             f"{', '.join(FACTS)} and attached.<key>.")  # fmt: skip
+    buckets: dict[str, str] = {LANDING: "our landing store", QUARANTINE: "our quarantine"}
+    for name, lob in config.lob.items():
+        if not _NAME.fullmatch(name):
+            found.append(f"`lob.{name}`: a name is a-z, 0-9 and -, up to 40 characters.")
+        bucket = lob.bucket or f"lob-{name}"
+        if not _BUCKET.fullmatch(bucket):
+            found.append(f"`lob.{name}.bucket` must be 3-63 characters: a-z, 0-9, -, inner dots.")
+        if bucket in buckets:
+            found.append(f"`lob.{name}.bucket` is {bucket}, which is {buckets[bucket]} already.")
+        buckets[bucket] = f"that of `lob.{name}`"
+    return found
+
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9])){1,61}[a-z0-9]")
+
+
+# -- what the pipeline needs of it ---------------------------------------------------------------
+
+
+def settings(config: Config) -> Settings:
+    """The core's settings; makes the key for caller numbers in the data dir at first start.
+
+    Raises Invalid when a file that the configuration names can't be read.
+    """
+    named = config.calls.number_key_file
+    if named:
+        number_key = read_secret(Path(named), "calls.number_key_file").encode()
+    else:
+        number_key = read_or_make(Path(config.data.dir) / NUMBER_KEY_FILE, _NUMBER_KEY_BYTES)
+    return Settings(
+        vendor=config.vendor,
+        policy=msgspec.structs.replace(config.policy, stage2=config.stage2),
+        limits=config.limits,
+        routing=config.routing,
+        lobs=config.lob,
+        name_group_is=config.calls.name_group_is,
+        ocp_group_default=config.calls.ocp_group_default,
+        client_groups={n: c.ocp_group for n, c in config.auth.clients.items() if c.ocp_group},
+        number_key=number_key,
+    )

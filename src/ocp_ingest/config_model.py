@@ -1,0 +1,163 @@
+"""The configuration's sections; every key, its default and its reason. See ocp-ingest.toml.
+
+Names end in their unit. What the pure core needs of it is `core.settings.Settings`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from ocp_ingest.adapters.ocp.settings import OcpSettings
+from ocp_ingest.core.eligibility import Policy
+from ocp_ingest.core.lifecycle import CallPolicy
+from ocp_ingest.core.limits import GIB, Limits
+from ocp_ingest.core.routing import Rule
+from ocp_ingest.core.settings import LineOfBusiness
+from ocp_ingest.core.vendor import VendorMapping
+
+Scope = Literal["ingest", "read", "operate"]
+SCOPES: Final[tuple[Scope, ...]] = ("ingest", "read", "operate")
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[server]`: where the API listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    # A stop waits so long for requests under way; uploads still running then are told to retry.
+    stop_s_max: float = 20.0
+    # Connections waiting to be accepted.
+    backlog: int = 1024
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[data]`: where the embedded runtime keeps everything."""
+
+    dir: str = "ocp-ingest-data"
+    # Below it the process reports itself not ready: two of the largest recordings.
+    free_bytes_min: int = 8 * GIB
+
+
+class Client(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[auth.clients.<id>]`: an OAuth client; the secret is for the built-in issuer only."""
+
+    secret: str = ""
+    secret_file: str = ""
+    scopes: tuple[Scope, ...] = ("ingest",)
+    # OCP group of messages that do not say theirs (ocp-facts 10.2).
+    ocp_group: str = ""
+
+    def __repr__(self) -> str:
+        """What it may do, and not its secret."""
+        return f"Client(scopes={self.scopes!r}, ocp_group={self.ocp_group!r})"
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[auth]`: whose tokens are taken. Without an issuer, this process issues them itself."""
+
+    issuer: str = ""
+    audience: str = "ocp-ingest"
+    jwks_url: str = ""
+    jwks_file: str = ""
+    # What an issuer puts before our scopes (Cognito: "<resource server>/").
+    scope_prefix: str = ""
+    # An issuer's clock may run ahead of ours by so much; the end of a token is exact.
+    leeway_s: float = 10.0
+    # A token's check is remembered so long: RS256 per event would be most of the work.
+    cache_s: float = 60.0
+    # Keys are fetched anew for an unknown key id, never more often than this.
+    jwks_refresh_s_min: float = 30.0
+    # Lifetime of tokens of the built-in issuer.
+    token_ttl_s: int = 3600
+    clients: dict[str, Client] = {}
+
+
+class Calls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[calls]`: how calls are told apart."""
+
+    # What `groupId` in a recording's name is at this tenant (ocp-facts 5.5).
+    name_group_is: Literal["call", "tenant"] = "call"
+    # OCP group of messages of which nothing else says it.
+    ocp_group_default: str = ""
+    # Key of the HMAC that stands for a caller's number; "" = made at first start in the data dir.
+    number_key_file: str = ""
+
+
+class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[delivery]`: names on the wire of a delivered recording (ocp-facts 10.2)."""
+
+    name_query: str = "name"
+    ocp_group_query: str = "ocp_group"
+    metadata_part: str = "metadata"
+    file_part: str = "file"
+    name: str = "name"
+    content_type: str = "content_type"
+    data: str = "data"
+    url: str = "url"
+    size: str = "size"
+    sha256: str = "sha256"
+    group: str = "group"
+    dialog_id: str = "dialog_id"
+    account_id: str = "account_id"
+    time: str = "time"
+
+
+class Fetch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[fetch]`: recordings delivered as a URL. No allowed host: such deliveries are refused."""
+
+    # Host names, or "*.example.com" for every name below it.
+    allowed_hosts: tuple[str, ...] = ()
+    # Private, loopback and link-local addresses are refused even for an allowed host.
+    allow_private: bool = False
+    allow_http: bool = False
+    at_once_max: int = 16
+
+
+class Reconcile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[reconcile]`: looking for what is missing, and asking OCP for it (stage 2)."""
+
+    # In domain time: calls are asked for once their hour is exported, so minutes do not matter.
+    detect_every_s: float = 1800.0
+    # One export job for each call instead of one for a window of hours.
+    per_call: bool = False
+    # A daily export of every call's start finds calls of which nothing reached us.
+    census: bool = True
+
+
+class ClockSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[clock]`: domain time, scaled for demonstrations; tokens and HTTP keep real time."""
+
+    # Domain time is `origin_ms + (real time - real_origin_s) * scale`. 0 and 1: real time.
+    origin_ms: int = 0
+    scale: float = 1.0
+    real_origin_s: float = 0.0
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[log]`: what goes to standard error."""
+
+    format: Literal["auto", "console", "json"] = "auto"  # auto: console on a terminal
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One configuration: the file and the environment, joined and checked."""
+
+    server: Server = Server()
+    data: Data = Data()
+    auth: Auth = Auth()
+    calls: Calls = Calls()
+    vendor: VendorMapping = VendorMapping()
+    limits: Limits = Limits()
+    policy: CallPolicy = CallPolicy()
+    stage2: Policy = Policy()
+    routing: tuple[Rule, ...] = ()
+    lob: dict[str, LineOfBusiness] = {}
+    delivery: Delivery = Delivery()
+    fetch: Fetch = Fetch()
+    ocp: OcpSettings = OcpSettings()
+    reconcile: Reconcile = Reconcile()
+    clock: ClockSection = ClockSection()
+    log: Log = Log()

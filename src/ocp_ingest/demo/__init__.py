@@ -1,0 +1,1 @@
+"""The demonstration: starts platform and simulator, watches, and compares with the ledger."""

@@ -1,0 +1,111 @@
+"""What every command shares: options, opening the store, errors to exit codes, output."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.config_model import Config
+
+T = TypeVar("T")
+
+
+class Exit(IntEnum):
+    """Exit codes, the same for every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    TRY_AGAIN = 5
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; default ocp-ingest.toml if there.")
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the embedded runtime keeps everything.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the call's journal.")]
+
+
+def stop(code: Exit, text: str) -> NoReturn:
+    """Ends the command with a sentence for whoever ran it."""
+    typer.echo(f"ocp-ingest: {text}", err=True)
+    raise typer.Exit(int(code))
+
+
+def load_config(config: Path | None, data_dir: Path | None, **more: Any) -> Config:
+    """The configuration with the options of the command line; a wrong one ends the command.
+
+    A data directory that has a configuration of its own (the demo's) is used with it.
+    """
+    from ocp_ingest import config as reader
+    from ocp_ingest.core.errors import Invalid
+
+    if config is None and data_dir is not None and (data_dir / reader.DEFAULT_FILE).exists():
+        config = data_dir / reader.DEFAULT_FILE
+    overrides: dict[str, Any] = dict(more)
+    if data_dir is not None:
+        overrides["data"] = {"dir": str(data_dir)}
+    try:
+        return reader.load(config, overrides=overrides)
+    except Invalid as bad:
+        stop(Exit.USAGE, bad.text)
+
+
+def with_store(
+    config: Path | None, data_dir: Path | None,
+    work: Callable[[Embedded], Coroutine[Any, Any, T]],
+) -> T:  # fmt: skip
+    """Runs `work` on the embedded store and turns what it raises into an exit code."""
+    from ocp_ingest import bootstrap
+    from ocp_ingest.core import errors
+    from ocp_ingest.telemetry import set_up_logs
+
+    loaded = load_config(config, data_dir)
+    set_up_logs(loaded.log.format, "warning")
+    if not (Path(loaded.data.dir) / bootstrap.DATABASE_FILE).exists():
+        stop(Exit.NOT_FOUND, f"There is no store in {loaded.data.dir}; name one with --data-dir.")
+
+    async def run() -> T:
+        runtime = bootstrap.embedded(loaded)
+        try:
+            return await work(runtime)
+        finally:
+            runtime.close()
+
+    try:
+        return asyncio.run(run())
+    except errors.OcpIngestError as failed:
+        stop(_exit_of(failed), failed.text)
+
+
+def _exit_of(failed: Exception) -> Exit:
+    from ocp_ingest.core import errors
+
+    fates = (
+        (errors.NotFound, Exit.NOT_FOUND),
+        (errors.Conflict, Exit.CONFLICT),
+        (errors.Transient, Exit.TRY_AGAIN),
+        (errors.Invalid, Exit.USAGE),
+    )
+    return next((code for kind, code in fates if isinstance(failed, kind)), Exit.FAILED)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on one line of standard output."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()

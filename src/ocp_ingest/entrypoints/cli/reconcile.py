@@ -1,0 +1,201 @@
+"""`ocp-ingest reconcile …`: stage 2 by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ocp_ingest.entrypoints.cli.common import (
+    ConfigOption,
+    DataDirOption,
+    Exit,
+    JsonOption,
+    print_json,
+    stop,
+    with_store,
+)
+
+if TYPE_CHECKING:
+    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.reconcile.plan import GroupPlan
+
+app = typer.Typer(no_args_is_help=True, help="Find, plan, export and close missing calls.")
+
+
+_NO_OCP = "No Export API is configured: fill the section [ocp]."
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Detect what is missing, and export it until nothing is due any more."""
+    if dry_run:
+        plans = with_store(config, data_dir, _plans)
+        _show_plans(plans, as_json)
+        return
+    swept = with_store(config, data_dir, _sweep)
+    if as_json:
+        print_json(swept)
+    else:
+        typer.echo(", ".join(f"{name}: {value}" for name, value in swept.items()))
+
+
+async def _plans(runtime: Embedded) -> list[GroupPlan]:
+    from ocp_ingest.reconcile.detect import due_asks
+    from ocp_ingest.reconcile.plan import plan_group
+
+    asks = await due_asks(runtime.world)
+    per_call = runtime.config.reconcile.per_call
+    return [
+        plan_group(runtime.world, await runtime.book.group(group), asks[group], per_call)
+        for group in sorted(asks)
+    ]
+
+
+def _show_plans(plans: list[GroupPlan], as_json: bool) -> None:
+    from ocp_ingest.core.calendar import rfc3339
+
+    if as_json:
+        print_json([_plan_view(p) for p in plans])
+        return
+    if not plans:
+        typer.echo("Nothing is due to be asked of OCP now.")
+    for made in plans:
+        total = sum(len(w.call_ids) for w in made.plan.windows)
+        typer.echo(f"{made.plan.ocp_group}: {total} calls in {len(made.plan.windows)} exports, "
+                   f"{made.plan.predicted_s:.0f} s predicted")  # fmt: skip
+        if made.closed is not None:
+            typer.echo(f"  closed until {rfc3339(made.closed.until_ms)}: {made.closed.why}")
+        for number, window in enumerate(made.plan.windows, 1):
+            typer.echo(
+                f"  {number}. {rfc3339(window.from_ms)} to {rfc3339(window.to_ms)}  "
+                f"{len(window.call_ids)} calls  {window.predicted_s:.0f} s  {window.why}"
+            )
+        for deferred in made.plan.deferred:
+            typer.echo(f"  later: {deferred.call_id}: {deferred.why}")
+
+
+def _plan_view(made: GroupPlan) -> dict[str, Any]:
+    from ocp_ingest.core.calendar import rfc3339
+
+    return {
+        "ocp_group": made.plan.ocp_group,
+        "predicted_s": made.plan.predicted_s,
+        "closed": made.closed.why if made.closed else None,
+        "windows": [
+            {
+                "from": rfc3339(w.from_ms),
+                "to": rfc3339(w.to_ms),
+                "calls": list(w.call_ids),
+                "predicted_s": w.predicted_s,
+                "urgent": w.urgent,
+                "why": w.why,
+            }
+            for w in made.plan.windows
+        ],
+        "deferred": [{"call": d.call_id, "why": d.why} for d in made.plan.deferred],
+    }
+
+
+async def _sweep(runtime: Embedded) -> dict[str, Any]:
+    from ocp_ingest import bootstrap
+    from ocp_ingest.ingest.pipeline import drain
+    from ocp_ingest.reconcile.sweep import Sweeper
+
+    async with bootstrap.exports(runtime) as stage2:
+        if stage2 is None:
+            stop(Exit.USAGE, _NO_OCP)
+        sweeper = Sweeper(runtime.world, stage2)
+        try:
+            swept = await sweeper.sweep()
+            await drain(runtime.world)
+            await sweeper.idle()
+        finally:
+            await sweeper.stop()
+    return {
+        "looked_at": swept.looked_at,
+        "resumed": swept.resumed,
+        "closed": swept.closed,
+        "asked": swept.asked,
+    }
+
+
+@app.command()
+def status(
+    config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """Show groups, their slots, and the latest export jobs."""
+
+    async def work(runtime: Embedded) -> dict[str, Any]:
+        import msgspec
+
+        groups = await runtime.book.groups()
+        jobs = await runtime.book.jobs(limit=20)
+        waiting = await runtime.world.calls.pending_groups()
+        return {
+            "waiting": waiting,
+            "groups": [msgspec.to_builtins(g) for g in groups],
+            "jobs": [
+                {
+                    "job_key": job.job_key,
+                    "job_id": job.export_id,
+                    "state": job.state.value,
+                    "end": job.end.value if job.end else None,
+                    "why": job.end_why,
+                    "calls": len(job.call_ids),
+                    "polls": job.polls,
+                    "files": job.file_count,
+                }
+                for job in jobs
+            ],
+        }
+
+    said = with_store(config, data_dir, work)
+    if as_json:
+        print_json(said)
+        return
+    for group, count in sorted(said["waiting"].items()):
+        typer.echo(f"{group or '(group unknown)'}: {count} calls with open work")
+    for job in said["jobs"]:
+        state = job["end"] or job["state"]
+        typer.echo(f"{job['job_key']}  {state}  {job['calls']} calls  {job['why']}")
+
+
+@app.command()
+def census(
+    config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
+    """Count, from OCP's side, the calls of every complete hour not counted yet."""
+
+    async def work(runtime: Embedded) -> list[dict[str, Any]]:
+        import msgspec
+
+        from ocp_ingest import bootstrap
+        from ocp_ingest.reconcile.census import state
+        from ocp_ingest.reconcile.sweep import Sweeper
+
+        async with bootstrap.exports(runtime) as stage2:
+            if stage2 is None:
+                stop(Exit.USAGE, _NO_OCP)
+            sweeper = Sweeper(runtime.world, stage2)
+            try:
+                groups = await sweeper.take_census()
+                await sweeper.idle()
+                states = [await state(stage2, group) for group in groups]
+            finally:
+                await sweeper.stop()
+        return [
+            {"ocp_group": g, **msgspec.to_builtins(s)} for g, s in zip(groups, states, strict=True)
+        ]
+
+    said = with_store(config, data_dir, work)
+    if as_json:
+        print_json(said)
+        return
+    for line in said:
+        typer.echo(f"{line['ocp_group']}: {line['calls']} lines read, {line['news']} were news")

@@ -1,0 +1,138 @@
+"""The embedded platform: API, workers and reconciliation in one process and one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ocp_ingest import bootstrap
+from ocp_ingest.adapters.tokens.setup import authority
+from ocp_ingest.config_model import Config
+from ocp_ingest.ingest import housekeeping, pipeline
+from ocp_ingest.reconcile import schedule
+from ocp_ingest.reconcile.sweep import Sweeper
+from ocp_ingest.telemetry import log
+
+
+def run(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT; everything acknowledged is durable at every moment."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(config))
+    else:
+        uvloop.run(serve(config))
+
+
+async def serve(config: Config, stop: asyncio.Event | None = None) -> None:
+    """Runs the platform until `stop` is set, or a signal arrives."""
+    stop = stop or _stop_on_signals()
+    runtime = bootstrap.embedded(config)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            tasks = _Tasks(stack)
+            sweeper = await _stage2(runtime, stop, stack, tasks)
+            for number in range(config.limits.workers):
+                tasks.start(f"worker-{number}", pipeline.work(runtime.world, stop))
+            tasks.start("housekeeping", housekeeping.run(runtime.world, stop))
+            await _serve_api(runtime, sweeper, stop, tasks.running)
+            stop.set()
+    finally:
+        runtime.close()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+class _Tasks:
+    """The loops beside the API; each ends by itself once `stop` is set, or is made to."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self._stack = stack
+        self.running: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a loop until the stack closes."""
+        task = asyncio.create_task(work, name=name)
+        self.running[name] = task
+        task.add_done_callback(self._ended)
+
+        async def end() -> None:
+            _, late = await asyncio.wait({task}, timeout=_STOP_S_MAX)
+            for straggler in late:
+                straggler.cancel()
+                await asyncio.wait({straggler})
+
+        self._stack.push_async_callback(end)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # A loop that ends by itself is a bug: readiness shows it, the log says why.
+        if not task.cancelled() and task.exception() is not None:
+            log().error("worker.failed", worker=task.get_name(), error=repr(task.exception()))
+
+
+# A step under way may end; what it can't end is taken up again after the restart.
+_STOP_S_MAX = 5.0
+
+
+async def _stage2(
+    runtime: bootstrap.Embedded, stop: asyncio.Event, stack: contextlib.AsyncExitStack,
+    tasks: _Tasks,
+) -> Sweeper | None:  # fmt: skip
+    stage2 = await stack.enter_async_context(bootstrap.exports(runtime))
+    if stage2 is None:
+        every_ms = int(runtime.config.reconcile.detect_every_s * 1000)
+        tasks.start("resume", schedule.resume_only(runtime.world, every_ms, stop))
+        return None
+    sweeper = Sweeper(runtime.world, stage2)
+    stack.push_async_callback(sweeper.stop)
+    tasks.start("schedule", schedule.run(runtime.world, sweeper, stage2, stop))
+    return sweeper
+
+
+async def _serve_api(
+    runtime: bootstrap.Embedded, sweeper: Sweeper | None, stop: asyncio.Event,
+    tasks: dict[str, asyncio.Task[None]],
+) -> None:  # fmt: skip
+    from ocp_ingest.entrypoints.api.app import create_app
+    from ocp_ingest.entrypoints.api.server import serving
+
+    config = runtime.config
+
+    def alive() -> dict[str, bool]:
+        return {name: not task.done() for name, task in tasks.items()}
+
+    app = create_app(
+        runtime.world,
+        authority(config.auth, Path(config.data.dir)),
+        config,
+        reconcile=_reconcile(sweeper) if sweeper is not None else None,
+        alive=alive,
+    )
+    async with serving(app, config.server):
+        await stop.wait()
+
+
+def _reconcile(sweeper: Sweeper) -> Callable[[bool], Awaitable[dict[str, Any]]]:
+    """What `POST /v1/reconciliations` does: a sweep now, and a census when asked for."""
+
+    async def reconcile(census: bool) -> dict[str, Any]:
+        swept: dict[str, Any] = msgspec.to_builtins(await sweeper.sweep())
+        if census:
+            await sweeper.take_census()
+        swept["census"] = {
+            group: msgspec.to_builtins(held) for group, held in (await sweeper.counted()).items()
+        }
+        return swept
+
+    return reconcile

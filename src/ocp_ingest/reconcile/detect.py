@@ -1,0 +1,208 @@
+"""detect: which calls have work that is due, and what kind.
+
+Reads the pending index only, so it costs what is open, not what is stored. Work stuck in our own
+pipeline is queued again; closings that are due are journalled; what must be asked of OCP is
+returned, per OCP group, for planning.
+
+A call whose OCP group nobody told us is asked for in the default group. Without a default, all
+configured groups are asked one after the other, and only the last one's "no" is a miss.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import msgspec
+
+from ocp_ingest.core import events as ev
+from ocp_ingest.core import words
+from ocp_ingest.core.call import Call
+from ocp_ingest.core.eligibility import deadline_at
+from ocp_ingest.core.incidents import Incident
+from ocp_ingest.core.lifecycle import Work, due, start_ms
+from ocp_ingest.core.plan import PendingCall
+from ocp_ingest.ingest.intake import STEP_QUEUE_KEY
+from ocp_ingest.ingest.pipeline import STEPS
+from ocp_ingest.ingest.world import World
+from ocp_ingest.ports import Pending
+from ocp_ingest.telemetry import log
+
+# One sweep looks at so many calls; the rest is as old tomorrow and the next sweep takes them.
+SWEEP_CALLS_MAX: Final = 100_000
+_PAGE: Final = 500
+UNKNOWN_GROUP: Final = ""
+_CLOSINGS: Final = {
+    "close_absent": "absent",
+    "close_quarantined": "quarantined",
+    "close_lost": "lost",
+}
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A call for the planner, and what it needs of an export ("audio", "dialog_start", …)."""
+
+    call: PendingCall
+    needs: tuple[str, ...]
+
+
+class Detected(msgspec.Struct):
+    """What one detection found; `asks` of calls that no group can be asked for are under ""."""
+
+    looked_at: int = 0
+    resumed: int = 0
+    closed: dict[str, int] = {}
+    asks: dict[str, list[Ask]] = {}
+
+
+async def detect(
+    world: World, ocp_group: str | None = None, *, groups: Sequence[str] = ()
+) -> Detected:
+    """Looks at every call whose work is due, of one group or of all, and does what it can.
+
+    `groups` are those that may be asked for calls of an unknown group.
+    """
+    found = Detected()
+    now_ms = world.clock.now_ms()
+    async for entry in _due(world, now_ms, ocp_group):
+        found.looked_at += 1
+        call = await world.calls.load(entry.call_id)
+        if call is not None:
+            await _sort(world, call, groups, found, now_ms)
+    if ocp_group is not None:
+        found.asks = {ocp_group: found.asks[ocp_group]} if ocp_group in found.asks else {}
+    log().info(
+        "detect.done", looked_at=found.looked_at, resumed=found.resumed, closed=found.closed,
+        asked=sum(map(len, found.asks.values())),
+    )  # fmt: skip
+    return found
+
+
+async def due_asks(world: World, groups: Sequence[str] = ()) -> dict[str, list[Ask]]:
+    """What a detection would return for planning, per group; changes nothing."""
+    found: dict[str, list[Ask]] = {}
+    now_ms = world.clock.now_ms()
+    async for entry in _due(world, now_ms, None):
+        call = await world.calls.load(entry.call_id)
+        ready = due(call, world.settings.policy, now_ms) if call is not None else []
+        if call is not None and not any(_closes(work) for work in ready):
+            _add_asks(world, call, ready, groups, found)
+    return found
+
+
+def group_to_ask(world: World, call: Call, groups: Sequence[str]) -> str:
+    """The OCP group in which a call is asked for next; "" when there is none."""
+    known = call.get("ocp_group") or world.settings.ocp_group_default
+    if known or not groups:
+        return known or UNKNOWN_GROUP
+    asked = _asked(call)
+    return min(groups, key=lambda group: asked[group])  # the first of those asked least often
+
+
+def speaks_for_all(world: World, call: Call, ocp_group: str, groups: Sequence[str]) -> bool:
+    """Whether a "no" of this group, asked now, leaves no other group that may have the call."""
+    if call.get("ocp_group") or world.settings.ocp_group_default:
+        return True
+    asked = _asked(call)
+    return all(asked[group] > asked[ocp_group] for group in groups if group != ocp_group)
+
+
+def _asked(call: Call) -> Counter[str]:
+    """How often each group has answered for a call of an unknown group, in this epoch."""
+    return Counter(
+        str(export.metadata.get("ocp_group"))
+        for export in call.exports.values()
+        if export.answered_at_ms > call.epoch_at_ms and export.metadata.get("said", True)
+    )
+
+
+async def _due(world: World, now_ms: int, ocp_group: str | None) -> AsyncIterator[Pending]:
+    # Whoever asks for a group may have to ask for calls of no known group too.
+    parts = [None] if ocp_group is None else list(dict.fromkeys((ocp_group, UNKNOWN_GROUP)))
+    for part in parts:
+        after: Pending | None = None
+        for _ in range(SWEEP_CALLS_MAX // _PAGE):
+            page = await world.calls.pending(
+                until_ms=now_ms, limit=_PAGE, ocp_group=part, after=after
+            )
+            for entry in page:
+                yield entry
+            if len(page) < _PAGE:
+                break
+            after = page[-1]
+
+
+async def _sort(
+    world: World, call: Call, groups: Sequence[str], found: Detected, now_ms: int
+) -> None:
+    """Does the first thing that is due; what follows from it is due at the next look."""
+    ready = due(call, world.settings.policy, now_ms)
+    if any(work.action in STEPS for work in ready):
+        await world.queue.put(f"{STEP_QUEUE_KEY}:{call.call_id}", {"call_id": call.call_id})
+        found.resumed += 1
+    for work in ready:
+        if _closes(work):
+            await close(world, call, work)
+            name = _CLOSINGS.get(work.action, "given_up")
+            found.closed[name] = found.closed.get(name, 0) + 1
+            return
+    _add_asks(world, call, ready, groups, found.asks)
+
+
+def _closes(work: Work) -> bool:
+    return work.action in _CLOSINGS or work.action == "give_up"
+
+
+def _add_asks(
+    world: World, call: Call, ready: Sequence[Work], groups: Sequence[str],
+    found: dict[str, list[Ask]],
+) -> None:  # fmt: skip
+    asks = [work for work in ready if work.action == "ask_export"]
+    if asks:
+        found.setdefault(group_to_ask(world, call, groups), []).append(_ask(call, asks, world))
+
+
+def _ask(call: Call, asks: list[Work], world: World) -> Ask:
+    stage2 = world.settings.policy.stage2
+    started = start_ms(call)
+    pending = PendingCall(
+        call_id=call.call_id,
+        start_ms=started,
+        end_ms=call.get("call_ended"),
+        misses=min(work.misses for work in asks),
+        eligible_at=min(work.at_ms for work in asks),
+        deadline_at=deadline_at(started, stage2),
+        waiting_since=call.get("call_ended") or started,
+    )
+    return Ask(pending, tuple(sorted({need for work in asks for need in work.needs})))
+
+
+async def close(world: World, call: Call, work: Work) -> Call:
+    """Journals a closing that is due, with its reason in words; opens the incident it deserves."""
+    now_ms = world.clock.now_ms()
+    reason = words.WHY[work.code]
+    if work.action == "give_up":
+        event = ev.given_up(call.call_id, epoch=call.epoch, at_ms=now_ms, reason=reason)
+    else:
+        event = ev.closed(
+            call.call_id, _CLOSINGS[work.action],  # type: ignore[arg-type]
+            epoch=call.epoch, at_ms=now_ms, reason=reason, code=work.code,
+        )  # fmt: skip
+    kind = {"close_quarantined": "recording_quarantined", "close_lost": "recording_lost"}.get(
+        work.action
+    )
+    if kind is not None:
+        await world.incidents.open(
+            Incident(
+                key=f"{kind}:{call.get('ocp_group') or 'unknown'}",
+                kind=kind,
+                severity="critical" if kind == "recording_lost" else "warning",
+                text=reason,
+                opened_at_ms=now_ms,
+                calls=1,
+                sample=(call.call_id,),
+            )
+        )
+    log().info("call.closed", call_id=call.call_id, action=work.action, code=work.code)
+    return (await world.calls.append([event]))[0].call
