@@ -41,16 +41,11 @@ def main(arguments: Sequence[str]) -> None:
 
 def measurements(names: Sequence[str]) -> dict[str, Callable[[], Section]]:
     """The named modules that measure something, by name; exits on a name that is none."""
-    known = sorted(module.name for module in pkgutil.iter_modules(bench.__path__))
-    if unknown := sorted(set(names) - set(known)):
-        raise SystemExit(f"Nothing is called {', '.join(unknown)}; there are: {', '.join(known)}.")
-    found = {}
-    for name in sorted(set(names)) or known:
-        if name != "__main__" and hasattr(
-            module := importlib.import_module(f"bench.{name}"), "run"
-        ):
-            found[name] = module.run
-    return found
+    files = {module.name for module in pkgutil.iter_modules(bench.__path__)} - {"__main__"}
+    if unknown := sorted(set(names) - files):
+        raise SystemExit(f"Nothing is called {', '.join(unknown)}: see the files of bench/.")
+    modules = {name: importlib.import_module(f"bench.{name}") for name in sorted(names or files)}
+    return {name: module.run for name, module in modules.items() if hasattr(module, "run")}
 
 
 def measured(name: str, run: Callable[[], Section]) -> str:

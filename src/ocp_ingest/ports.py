@@ -188,7 +188,8 @@ class RecordingStore(Protocol):
         """Copies inside the store, creates only, and proves the copy by its checksum.
 
         True: copied now; False: the same bytes were already there. Raises Conflict when other
-        bytes are there (they are not touched), NotFound without a source.
+        bytes are there (they are not touched), NotFound without a source, Damaged when the
+        source's bytes are not those of `sha256`.
         """
 
     async def put_once(self, bucket: str, key: str, body: bytes) -> bool:

@@ -218,6 +218,20 @@ def test_the_earliest_of_several_versions_and_verdicts_gives_the_flags() -> None
     assert held["stored"] is None
 
 
+def test_verdicts_of_two_epochs_are_told_alike_in_either_order() -> None:
+    sha = sha_of(CALL, 0)
+    seen = [received(), ev.inspected(CALL, CALL, sha, at_ms=T0, report=report(True))]
+    verdicts = [
+        ev.validated(
+            CALL, CALL, sha, epoch=epoch, at_ms=T0 + epoch, valid=True, rules="",
+            problems=[{"code": "c", "severity": "warning", "text": f"Epoch {epoch}."}],
+        )
+        for epoch in (0, 1)
+    ]  # fmt: skip
+    one, other = fold(CALL, [*seen, *verdicts]), fold(CALL, [*seen, *reversed(verdicts)])
+    assert behaviour(one) == behaviour(other)
+
+
 def test_texts_of_vendors_do_not_grow_the_record_without_bound() -> None:
     long = "x" * 10_000
     body = {

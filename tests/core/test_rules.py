@@ -139,6 +139,14 @@ def test_the_calls_length_and_start_are_no_measure_of_a_childs_recording() -> No
     assert judged == []
 
 
+def test_a_length_that_only_a_dialog_of_doubt_has_told_condemns_no_recording() -> None:
+    child = {**END, "id": "child-1", "duration": 900}
+    child.pop("flow")
+    doubtful = fold(CALL, [taken(START), taken(child)])
+    assert doubtful.get("duration_ms") == 900
+    assert found(call=doubtful) == {}
+
+
 def test_what_is_unknown_of_the_call_breaks_no_rule_of_coherence() -> None:
     bare = fold(
         CALL, [taken({"message_type": "dialog_step", "id": CALL, "group": CALL, "time": TIME})]

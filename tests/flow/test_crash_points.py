@@ -12,16 +12,16 @@ import re
 from collections import Counter
 
 import pytest
+from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
 from ocp_ingest.adapters.memory.faults import Crashed, Kind
 from ocp_ingest.core.call import flags, fold
 from ocp_ingest.core.errors import OcpIngestError
-from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
 from ocp_ingest.core.lifecycle import outcome, works
+from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
 from ocp_ingest.core.settings import LANDING, QUARANTINE
 from ocp_ingest.ingest.housekeeping import sweep_landing
 from ocp_ingest.reconcile.detect import detect
-from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
 AUDIO = tone()
 
@@ -75,7 +75,7 @@ async def test_a_stop_at_any_effect_ends_with_one_object_right_bytes_and_all_fla
     await _check(stage)
 
 
-class _anything:  # noqa: N801 - reads as a context, like pytest.raises
+class _anything:
     """Lost requests may be handled inside; what the sender sees is a refusal, or nothing."""
 
     def __enter__(self) -> None: ...

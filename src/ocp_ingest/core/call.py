@@ -50,7 +50,9 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
 
     received_at_ms: int = 0  # 0: known only by a later event, its `received` is still to come
     bytes: int = 0
-    landing_key: str = ""
+    landing_key: str = ""  # as first received; `at_hand` says where the bytes are now
+    lost: tuple[str, ...] = ()  # landing keys whose bytes are gone or changed
+    relanded: dict[str, int] = {}  # further landing keys of the same bytes, and since when
     name: str = ""
     name_parts: dict[str, Any] = {}
     source: str = ""
@@ -58,6 +60,13 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     inspected_at_ms: int = 0
     report: dict[str, Any] | None = None
     verdicts: dict[int, Verdict] = {}
+
+    @property
+    def at_hand(self) -> str:
+        """The landing key under which the bytes still are, or ""; earliest first."""
+        keys = {**self.relanded, self.landing_key: self.received_at_ms}
+        left = [(at_ms, key) for key, at_ms in keys.items() if key and key not in self.lost]
+        return min(left)[1] if left else ""
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -250,14 +259,29 @@ def _merge_received(call: Call, event: Event) -> Call:
     )
 
 
+def _merge_landing_lost(call: Call, event: Event) -> Call:
+    held = _version(call, event)
+    lost = tuple(sorted({*held.lost, event.data["landing_key"]}))
+    return _with_version(call, event, lost=lost)
+
+
+def _merge_relanded(call: Call, event: Event) -> Call:
+    relanded = {**_version(call, event).relanded, event.data["landing_key"]: event.at_ms}
+    return _with_version(call, event, relanded=relanded)
+
+
+def _version(call: Call, event: Event) -> Version:
+    recording = call.recordings.get(event.data["dialog_id"], _NO_RECORDING)
+    return recording.versions.get(event.data["sha256"], Version())
+
+
 def _merge_inspected(call: Call, event: Event) -> Call:
     return _with_version(call, event, inspected_at_ms=event.at_ms, report=event.data["report"])
 
 
 def _merge_validated(call: Call, event: Event) -> Call:
     data = event.data
-    recording = call.recordings.get(data["dialog_id"], _NO_RECORDING)
-    version = recording.versions.get(data["sha256"], Version())
+    version = _version(call, event)
     verdict = Verdict(event.at_ms, data["valid"], tuple(data["problems"]), data["rules"])
     verdicts = {**version.verdicts, data["epoch"]: verdict}
     return _with_version(call, event, verdicts=verdicts)
@@ -317,6 +341,8 @@ def _merge_act(call: Call, event: Event) -> Call:
 
 _MERGES: Final = {
     "received": _merge_received,
+    "landing_lost": _merge_landing_lost,
+    "relanded": _merge_relanded,
     "inspected": _merge_inspected,
     "validated": _merge_validated,
     "routed": _merge_place,

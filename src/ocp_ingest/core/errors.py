@@ -8,6 +8,7 @@ OcpIngestError
 ├── Conflict    another fact stands against this one; both are kept
 ├── Transient   try again later, as it is; `retry_after_s` says when
 └── Terminal    no retry by software will help: a person must look
+    └── Damaged     … because bytes that we held are not what they were
 
 The text tells its reader what to do. Identifiers are attributes, so that logs need not parse text.
 """
@@ -74,3 +75,9 @@ class Terminal(OcpIngestError):
     """Retrying is pointless; a person must look."""
 
     code = "terminal"
+
+
+class Damaged(Terminal):
+    """Bytes that we held are not what they were when we took them."""
+
+    code = "damaged"

@@ -33,6 +33,8 @@ KINDS: Final[dict[str, str]] = {
     "ivr_end": "the automated part of the call ended",
     "other": "OCP sent a message of a type unknown to us; kept as it is",
     "received": "a recording became durable in the landing store",
+    "landing_lost": "a recording in the landing store is gone, or its bytes have changed",
+    "relanded": "the same recording came again and took the place of the lost one",
     "inspected": "the bytes of a recording were measured and checked",
     "validated": "a recording was held against its call and the rules of its line of business",
     "routed": "the line of business, bucket and key of a recording were pinned",
@@ -144,6 +146,24 @@ def received(
         "sets": {"ocp_group": ocp_group} if ocp_group is not None else None,
     }
     return _own("received", call_id, f"{dialog_id}:{sha256}", at_ms, data, source=source)
+
+
+def landing_lost(
+    call_id: str, dialog_id: str, sha256: str, *, at_ms: int, landing_key: str, how: str
+) -> Event:
+    """The bytes under `landing_key` are gone or changed; `how` is a whole sentence."""
+    data = {"dialog_id": dialog_id, "sha256": sha256, "landing_key": landing_key, "how": how}
+    ident = f"{dialog_id}:{sha256}:{landing_key}"
+    return _own("landing_lost", call_id, ident, at_ms, data)
+
+
+def relanded(
+    call_id: str, dialog_id: str, sha256: str, *, at_ms: int, landing_key: str, source: Source
+) -> Event:
+    """The same bytes are durable again, under `landing_key`."""
+    data = {"dialog_id": dialog_id, "sha256": sha256, "landing_key": landing_key}
+    ident = f"{dialog_id}:{sha256}:{landing_key}"
+    return _own("relanded", call_id, ident, at_ms, data, source=source)
 
 
 def inspected(

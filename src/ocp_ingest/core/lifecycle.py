@@ -147,6 +147,8 @@ def start_ms(call: Call) -> int:
 
 def usable(call: Call, version: Version, dialog_id: str) -> bool | None:
     """True: judged valid; False: judged invalid; None: not judged yet (in this epoch)."""
+    if version.received_at_ms and not version.at_hand and not _is_stored(call, dialog_id):
+        return False
     if call.released(dialog_id):
         verdict = version.verdicts.get(call.epoch)
         return None if verdict is None else verdict.valid
@@ -155,6 +157,11 @@ def usable(call: Call, version: Version, dialog_id: str) -> bool | None:
     if version.report is not None and not integral(version):
         return False
     return False if call.epoch in version.verdicts else None
+
+
+def _is_stored(call: Call, dialog_id: str) -> bool:
+    recording = call.recordings.get(dialog_id)
+    return recording is not None and recording.stored is not None
 
 
 def integral(version: Version) -> bool:
@@ -171,7 +178,9 @@ def current(call: Call, dialog_id: str) -> tuple[str, Version] | None:
     pinned = recording.stored or recording.routed
     if pinned is not None:
         version = recording.versions.get(pinned.sha256)
-        return None if version is None else (pinned.sha256, version)
+        # Pinned bytes that were lost before they were stored give way to another version.
+        if version is None or version.at_hand or recording.stored is not None:
+            return None if version is None else (pinned.sha256, version)
     # A version with broken bytes can only count when it was released, and whole ones go before it.
     here = [
         (not integral(v), v.received_at_ms, sha)
@@ -250,12 +259,12 @@ def _recording_works(
     sha, version = held
     valid_at = min((v.at_ms for v in version.verdicts.values() if v.valid), default=None)
     step: tuple[Action, int, str]
-    if recording.routed is not None:
+    if recording.routed is not None and recording.routed.sha256 == sha:
         step = ("store", recording.routed.at_ms, "routed")
     elif version.report is None:
         step = ("inspect", version.received_at_ms, "received")
     elif usable(call, version, dialog_id) and valid_at is not None:
-        step = ("route", valid_at, "valid")
+        step = ("store", valid_at, "routed") if recording.routed else ("route", valid_at, "valid")
     else:
         return _validate_works(call, dialog_id, sha, policy, standing)
     action, since_ms, code = step

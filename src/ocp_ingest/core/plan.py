@@ -10,8 +10,8 @@ reduce      a call needs the hours `[floor_h(start), floor_h(end) + 1 h)`, becau
             misses from its end
 partition   dynamic programme: least sum of α + β · span over windows that each hold their calls'
             hours whole
-gather      a window of few calls waits `gather_ms` from its first eligible call, for others to share
-            its export; never when one of them is urgent
+gather      a window of few calls waits `gather_ms` from its first eligible call, for others to
+            share its export; never when one of them is urgent
 order       urgent first (earliest deletion), then calls per predicted second, doubled for each day
             waited beyond the first, ties oldest
 
@@ -143,7 +143,7 @@ def pending_call(
     return PendingCall(call_id, start, end, misses, at, deadline_at(start, policy), since)
 
 
-def plan(  # noqa: PLR0917 - six things make a plan, all different in type
+def plan(
     group: str,
     calls: Iterable[PendingCall],
     model: CostModel,

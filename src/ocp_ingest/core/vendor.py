@@ -373,7 +373,7 @@ def lookups(event: Event) -> list[tuple[str, str]]:
     "landing" tells whose bytes an object of the landing store are, so that orphans can be swept.
     """
     found = []
-    if event.kind == "received":
+    if event.kind in ("received", "relanded"):
         found.append(("landing", str(event.data["landing_key"])))
     dialog = event.data.get("dialog_id")
     if dialog and event.kind in _KNOWN and event.kind != "ivr_end":

@@ -58,6 +58,6 @@ async def is_needed(world: World, landing_key: str) -> bool:
         return False
     for recording in call.recordings.values():
         for sha256, version in recording.versions.items():
-            if version.landing_key == landing_key:
+            if version.at_hand == landing_key:
                 return recording.stored is None or recording.stored.sha256 != sha256
     return False

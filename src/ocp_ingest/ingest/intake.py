@@ -247,8 +247,7 @@ async def _record(
     )  # fmt: skip
     [done] = await world.calls.append([event])
     if not done.new and done.event.data["landing_key"] != landed.key:
-        # The same bytes were here: the first copy stands, this one is not referenced by anything.
-        await world.recordings.delete(LANDING, landed.key)
+        done = await _again(world, done, dialog_id, landed, source)
     result = _result(done, dialog_id, landed.sha256)
     if result == "conflict":
         await _open_conflict(world, call_id)
@@ -262,6 +261,22 @@ async def _record(
             sha256=landed.sha256,
         )
     return taken
+
+
+async def _again(
+    world: World, done: Appended, dialog_id: str, landed: Landed, source: Source
+) -> Appended:
+    """The same bytes were received before: they replace a copy that was lost, or are not needed."""
+    recording = done.call.recordings[dialog_id]
+    version = recording.versions[landed.sha256]
+    if recording.stored is not None or version.at_hand:
+        await world.recordings.delete(LANDING, landed.key)
+        return done
+    event = ev.relanded(
+        done.call.call_id, dialog_id, landed.sha256,
+        at_ms=world.clock.now_ms(), landing_key=landed.key, source=source,
+    )  # fmt: skip
+    return (await world.calls.append([event]))[0]
 
 
 def _result(

@@ -12,6 +12,7 @@ events with deterministic ids).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -111,14 +112,12 @@ async def _give_back(world: World, message: Message, failed: OcpIngestError) -> 
     # Full jitter: those that failed together do not come back together.
     ceiling_ms = min(limits.step_backoff_ms_max, 250 * 2 ** min(message.tries, 20))
     delay_ms = int(ceiling_ms * world.chance())
-    try:
+    with contextlib.suppress(Transient):  # else the lease runs out and somebody else gets it
         await world.queue.give_back(message, delay_ms=delay_ms)
-    except Transient:
-        pass  # the lease runs out and somebody else gets it
 
 
 async def _open_parked(world: World, message: Message, failed: OcpIngestError) -> None:
-    try:
+    with contextlib.suppress(Transient):  # else it is said again at the next try
         await world.incidents.open(
             Incident(
                 key=f"step_parked:{failed.code}",
@@ -130,5 +129,3 @@ async def _open_parked(world: World, message: Message, failed: OcpIngestError) -
                 sample=(message.body["call_id"],),
             )
         )
-    except Transient:
-        pass  # said again at the next try

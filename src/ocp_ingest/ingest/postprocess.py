@@ -7,6 +7,7 @@ the verdict is journalled, so that no verdict exists without its evidence.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -14,11 +15,11 @@ import msgspec
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.audio import AudioParser
 from ocp_ingest.core.call import Call, Version
-from ocp_ingest.core.errors import NotFound
+from ocp_ingest.core.errors import Damaged, NotFound
 from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work
 from ocp_ingest.core.routing import object_key, route
-from ocp_ingest.core.rules import Finding, judge, version_of
+from ocp_ingest.core.rules import judge, version_of
 from ocp_ingest.core.settings import LANDING, QUARANTINE
 from ocp_ingest.ingest.world import World
 
@@ -26,7 +27,16 @@ from ocp_ingest.ingest.world import World
 async def inspect(world: World, call: Call, work: Work) -> Call:
     """Measures the bytes and journals the report."""
     version = call.recordings[work.dialog_id].versions[work.sha256]
-    report = await _report(world, call, version)
+    # The hash was taken on the way in; measuring it again here proves the landing store.
+    parser = AudioParser()
+    try:
+        await world.recordings.scan(LANDING, version.at_hand, parser.feed)
+    except NotFound as gone:
+        return await landing_lost(world, call, work, gone.text)
+    measured = parser.finish(expected_bytes=version.bytes)
+    if measured.sha256 != work.sha256:
+        return await landing_lost(world, call, work, "Its bytes have changed on the disk.")
+    report: dict[str, Any] = msgspec.to_builtins(measured)
     if any(p["severity"] == "error" for p in report["problems"]):
         await _quarantine(world, call, work, version, report["problems"])
     event = ev.inspected(
@@ -35,18 +45,20 @@ async def inspect(world: World, call: Call, work: Work) -> Call:
     return (await world.calls.append([event]))[0].call
 
 
-async def _report(world: World, call: Call, version: Version) -> dict[str, Any]:
-    # The hash was taken on the way in; measuring it again here proves the landing store.
-    parser = AudioParser()
-    try:
-        await world.recordings.scan(LANDING, version.landing_key, parser.feed)
-    except NotFound:
-        return await _landing_missing(world, call)
-    report: dict[str, Any] = msgspec.to_builtins(parser.finish(expected_bytes=version.bytes))
-    return report
+async def landing_lost(world: World, call: Call, work: Work, how: str) -> Call:
+    """Journals that the bytes are gone, so that OCP is asked for them again, and tells a person.
 
-
-async def _landing_missing(world: World, call: Call) -> dict[str, Any]:
+    Another worker may have stored them meanwhile and tidied up: then nothing is lost.
+    """
+    fresh = await world.calls.load(call.call_id) or call
+    recording = fresh.recordings[work.dialog_id]
+    version = recording.versions[work.sha256]
+    if recording.stored is not None or not version.at_hand:
+        return fresh
+    event = ev.landing_lost(
+        call.call_id, work.dialog_id, work.sha256,
+        at_ms=world.clock.now_ms(), landing_key=version.at_hand, how=how,
+    )  # fmt: skip
     await world.incidents.open(
         Incident(
             key="landing_missing",
@@ -58,8 +70,7 @@ async def _landing_missing(world: World, call: Call) -> dict[str, Any]:
             sample=(call.call_id,),
         )
     )
-    gone = Finding("landing.missing", "error", "The bytes are gone from the landing store.")
-    return {"container": "", "bytes": 0, "problems": [msgspec.to_builtins(gone)]}
+    return (await world.calls.append([event]))[0].call
 
 
 async def validate(world: World, call: Call, work: Work) -> Call:
@@ -96,10 +107,9 @@ async def _quarantine(
         "name": version.name,
         "problems": problems,
     }
-    try:
+    # Without the bytes, the reasons are kept all the same.
+    with contextlib.suppress(NotFound, Damaged):
         await world.recordings.copy_once(
-            LANDING, version.landing_key, QUARANTINE, key, work.sha256
+            LANDING, version.at_hand, QUARANTINE, key, work.sha256
         )
-    except NotFound:
-        pass  # _landing_missing has said so; the reasons are kept all the same
     await world.recordings.put_once(QUARANTINE, f"{key}.json", msgspec.json.encode(reasons))

@@ -14,11 +14,12 @@ import msgspec
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.calendar import rfc3339
 from ocp_ingest.core.call import Call, Place, Version
-from ocp_ingest.core.errors import Conflict, Terminal
+from ocp_ingest.core.errors import Conflict, Damaged, NotFound, Terminal
 from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work, start_ms
 from ocp_ingest.core.routing import UNASSIGNED, object_key, route
 from ocp_ingest.core.settings import LANDING
+from ocp_ingest.ingest.postprocess import landing_lost
 from ocp_ingest.ingest.world import World
 
 _EXTENSIONS: Final = {"mp3": "mp3"}  # everything else that rules let pass is of the WAV family
@@ -50,11 +51,13 @@ async def store(world: World, call: Call, work: Work) -> Call:
     recording = call.recordings[work.dialog_id]
     place = recording.routed
     assert place is not None, "store is only due for a routed recording"
-    version = recording.versions[place.sha256]
+    version = recording.versions[work.sha256]
     try:
         await world.recordings.copy_once(
-            LANDING, version.landing_key, place.bucket, place.key, place.sha256
+            LANDING, version.at_hand, place.bucket, place.key, work.sha256
         )
+    except (NotFound, Damaged) as gone:
+        return await landing_lost(world, call, work, gone.text)
     except Conflict as conflict:
         await _say(world, call, "object_conflict", "Another object stands at a recording's key.")
         raise Terminal(
@@ -62,27 +65,27 @@ async def store(world: World, call: Call, work: Work) -> Call:
             call_id=call.call_id,
             bucket=place.bucket,
         ) from conflict
-    metadata = msgspec.json.encode(_metadata(call, work.dialog_id, version, place), order="sorted")
+    metadata = msgspec.json.encode(_metadata(call, work, version, place), order="sorted")
     await world.recordings.put_once(place.bucket, f"{place.key}.json", metadata)
     event = ev.stored(
-        call.call_id, work.dialog_id, place.sha256,
+        call.call_id, work.dialog_id, work.sha256,
         at_ms=world.clock.now_ms(), lob=place.lob, bucket=place.bucket, key=place.key,
         size_bytes=version.bytes,
     )  # fmt: skip
     done = (await world.calls.append([event]))[0].call
     # Only now are the bytes in two places; a crash before this leaves an orphan for the sweeper.
-    await world.recordings.delete(LANDING, version.landing_key)
+    await world.recordings.delete(LANDING, version.at_hand)
     return done
 
 
-def _metadata(call: Call, dialog_id: str, version: Version, place: Place) -> dict[str, Any]:
+def _metadata(call: Call, work: Work, version: Version, place: Place) -> dict[str, Any]:
     report = {k: v for k, v in (version.report or {}).items() if k != "silent_runs"}
     return {
         "call_id": call.call_id,
-        "dialog_id": dialog_id,
+        "dialog_id": work.dialog_id,
         "line_of_business": place.lob,
         "rule": place.rule,
-        "sha256": place.sha256,
+        "sha256": work.sha256,
         "bytes": version.bytes,
         "name": version.name,
         "source": version.source,

@@ -19,7 +19,7 @@ from ocp_ingest.adapters.embedded.disk import READ_BYTES, Disk, fate
 from ocp_ingest.adapters.embedded.file_system import FileSystem
 from ocp_ingest.adapters.embedded.upload import DiskUpload
 from ocp_ingest.adapters.keys import check, check_bucket, check_deletable
-from ocp_ingest.core.errors import Conflict, NotFound, Terminal, Transient
+from ocp_ingest.core.errors import Conflict, Damaged, NotFound, Transient
 from ocp_ingest.ports import ObjectInfo
 
 P = ParamSpec("P")
@@ -175,7 +175,7 @@ class EmbeddedRecordingStore:
         with fate():
             there = self._disk.hash(source)
         if there != sha256:
-            raise Terminal("The source's bytes are not those that were received.")
+            raise Damaged("The source's bytes are not those that were received.")
         raise Transient("The copy differs from its source: the disk may be failing.")
 
     def _put_once(self, bucket: str, key: str, body: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 from ocp_ingest.adapters.keys import LANDING, check, check_bucket, check_deletable
 from ocp_ingest.adapters.memory.faults import Faults
 from ocp_ingest.adapters.memory.state import MemoryState
-from ocp_ingest.core.errors import Conflict, NotFound, Terminal, Transient
+from ocp_ingest.core.errors import Conflict, Damaged, NotFound, Transient
 from ocp_ingest.core.limits import BLOCK_BYTES
 from ocp_ingest.ports import Landed, ObjectInfo
 
@@ -78,7 +78,7 @@ class MemoryRecordingStore:
         body = self._faults.through("RecordingStore.copy_once.bytes", source)
         if hashlib.sha256(body).hexdigest() != sha256:
             if hashlib.sha256(source).hexdigest() != sha256:
-                raise Terminal("The source's bytes are not those that were received.")
+                raise Damaged("The source's bytes are not those that were received.")
             raise Transient("The copy differs from its source: the disk may be failing.")
         async with self._faults.at("RecordingStore.copy_once.visible"):
             created = self._create(to_bucket, to_key, body, sha256)

@@ -1,8 +1,9 @@
 """From one file of an export to recordings: as it is, or each member of a ZIP.
 
 What it is is told by its first bytes, not by its name, unless that names a recording. A plain
-file streams straight through. A ZIP can only be read from its end, so it is first kept whole in a nameless temporary file, within
-bounds; its members are then streamed from there. Disk work is done in threads.
+file streams straight through. A ZIP can only be read from its end, so it is first kept whole in a
+nameless temporary file, within bounds; its members are then streamed from there. Disk work is
+done in threads.
 
 Kind        by
 recording   extension wav or mp3; else the list's type "audio"
