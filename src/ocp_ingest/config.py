@@ -25,7 +25,8 @@ import msgspec
 
 from ocp_ingest.adapters.ocp import settings as ocp_settings
 from ocp_ingest.adapters.tokens.secrets import read_or_make, read_secret
-from ocp_ingest.config_model import Client, Config
+from ocp_ingest.adapters.tokens.settings import Client
+from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid
 from ocp_ingest.core.routing import FACTS, UNASSIGNED
 from ocp_ingest.core.settings import LANDING, QUARANTINE, Settings

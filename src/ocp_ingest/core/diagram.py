@@ -18,7 +18,7 @@ _INDENT: Final = "    "
 
 def state_diagram() -> str:
     """A Mermaid `stateDiagram-v2`: stages with their flags, outcomes, and the actions between."""
-    lines = ["stateDiagram-v2", *_in_flight(), *_outcomes(), *_notes()]
+    lines = ["stateDiagram-v2", *_in_flight(), *_outcomes(), *_legend()]
     return "\n".join(lines) + "\n"
 
 
@@ -48,11 +48,10 @@ def _outcomes() -> Iterator[str]:
         yield f"{_INDENT}{outcome} --> in_flight: reopened, or its recording comes"
 
 
-def _notes() -> Iterator[str]:
-    yield f"{_INDENT}note right of in_flight"
+def _legend() -> Iterator[str]:
+    # Comments: notes on composite states are drawn by few renderers.
     for action, words in ACTIONS.items():
-        yield f"{_INDENT * 2}{action} = {words}"
-    yield f"{_INDENT}end note"
+        yield f"{_INDENT}%% {action}: {words}"
 
 
 def _stage(stage: str) -> str:

@@ -12,7 +12,7 @@ from ocp_ingest.adapters.tokens.checker import JwtChecker, TokenChecker
 from ocp_ingest.adapters.tokens.issuer import ISSUER, Account, BuiltInIssuer, account
 from ocp_ingest.adapters.tokens.keys import FileKeys, FixedKeys, KeySource, UrlKeys
 from ocp_ingest.adapters.tokens.secrets import read_secret
-from ocp_ingest.config_model import Auth, Client
+from ocp_ingest.adapters.tokens.settings import Auth, Client
 
 
 class Authority(msgspec.Struct, frozen=True):

@@ -154,22 +154,26 @@ def door(deps: Deps, path: str, take: Door) -> ASGIRouteHandler:
             answer = await take(request)
         except Exception as bad:
             answer = problem(bad, path)
-            log().info(
-                "request.refused", route=path, status=answer.status, error=type(bad).__name__
-            )
-            await request.drain()
-        await _send(send, answer)
+            kind = type(bad).__name__
+            log().info("request.refused", route=path, status=answer.status, error=kind)
+        await _send(send, answer, request)
 
     return enter
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Answer, request: Inbound) -> None:
     headers = [
         (b"content-type", answer.media_type),
         (b"content-length", str(len(answer.body)).encode()),
         *answer.headers,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if request.unread:
+        # Said at once, but the connection stays until the sender had time to hear it.
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await request.drain()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 

@@ -97,10 +97,13 @@ class Inbound:
             held.append(block)
         return held[0] if len(held) == 1 else b"".join(held)
 
+    @property
+    def unread(self) -> bool:
+        """Whether the sender may still be sending."""
+        return not self._done and b"expect" not in self.headers
+
     async def drain(self) -> None:
         """Reads on for a moment after a refusal; never raises."""
-        if self._done or b"expect" in self.headers:
-            return
         loop = asyncio.get_running_loop()
         end_s, left = loop.time() + DRAIN_S_MAX, DRAIN_BYTES_MAX
         try:
