@@ -3,6 +3,7 @@
 The embedded runtime keeps everything below one data directory:
     ocp.sqlite3      journal, records, pending index, queue, timetable, export book
     recordings/      landing, quarantine, one folder per line of business
+    presence.lock    held by every process that has the directory open
     *.key, issuer    secrets, mode 600
 """
 
@@ -16,12 +17,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ocp_ingest import config as config_module
 from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
 from ocp_ingest.adapters.embedded.clock import ScaledClock, SystemClock
 from ocp_ingest.adapters.embedded.database import Database
 from ocp_ingest.adapters.embedded.evidence import EmbeddedEvidence, EmbeddedIncidents
 from ocp_ingest.adapters.embedded.export_book import EmbeddedExportBook
+from ocp_ingest.adapters.embedded.presence import Presence, free_what_the_dead_held
 from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
 from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
 from ocp_ingest.adapters.embedded.vault import Vault
@@ -29,6 +33,7 @@ from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
 from ocp_ingest.adapters.ocp.client import OcpClient
 from ocp_ingest.adapters.ocp.settings import configured
 from ocp_ingest.config_model import Config
+from ocp_ingest.core.settings import Settings
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.world import Stage2
@@ -46,11 +51,13 @@ class Embedded:
     database: Database
     recordings: EmbeddedRecordingStore
     book: EmbeddedExportBook
+    presence: Presence
 
     def close(self) -> None:
         """Ends the writer and closes the database; blocks."""
         self.recordings.close()
         self.database.close()
+        self.presence.close()
 
 
 def clock(config: Config) -> Clock:
@@ -68,12 +75,25 @@ def embedded(config: Config) -> Embedded:
     """
     data_dir = Path(config.data.dir)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    presence = Presence(data_dir)
+    try:
+        return _open(config, data_dir, presence)
+    except BaseException:
+        presence.close()
+        raise
+
+
+def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
     limits = config.limits
     database = Database(data_dir / DATABASE_FILE, backlog_max=limits.writer_backlog_max)
     try:
         vault = Vault(data_dir / VAULT_FILE)
-        settings = config_module.settings(config)
+        settings = _settings(config)
         recordings = EmbeddedRecordingStore(data_dir / "recordings")
+        if presence.alone:
+            recordings.sweep()
+            free_what_the_dead_held(database)
+            presence.share()
         world = World(
             settings=settings,
             clock=clock(config),
@@ -90,8 +110,18 @@ def embedded(config: Config) -> Embedded:
         database.close()
         raise
     return Embedded(
-        config=config, world=world, database=database, recordings=recordings, book=book
-    )
+        config=config, world=world, database=database, recordings=recordings, book=book,
+        presence=presence,
+    )  # fmt: skip
+
+
+def _settings(config: Config) -> Settings:
+    """The core's settings; without an Export API nothing is promised of one."""
+    settings = config_module.settings(config)
+    if configured(config.ocp):
+        return settings
+    policy = msgspec.structs.replace(settings.policy, export_enabled=False)
+    return msgspec.structs.replace(settings, policy=policy)
 
 
 @asynccontextmanager

@@ -761,6 +761,8 @@ def test_the_diagram_shows_every_stage_action_and_outcome() -> None:
         assert any(state in edge.partition(": ")[0].split() for edge in edges)
     for name, words in (*STAGES.items(), *OUTCOMES.items()):
         assert f"{name}<br/>{words}" in text
+    for name, words in ACTIONS.items():
+        assert f"%% {name}: {words}" in lines[-len(ACTIONS) :][list(ACTIONS).index(name)]
     assert state_diagram() == text
 
 

@@ -71,6 +71,9 @@ DURATION_MS_MAX: Final = 7 * DAY_MS
 JSON_DEPTH_MAX: Final = 64
 # Different bodies under one (message_type, id) that are kept; more is a broken sender.
 EVENT_VARIANTS_MAX: Final = 8
+# Different recordings of one dialog that are kept; more is a broken sender, and each would grow
+# the call's record for good.
+RECORDING_VERSIONS_MAX: Final = 16
 # Attached keys, result codes: how many are copied into the record (the raw event keeps them all).
 RECORD_KEYS_MAX: Final = 32
 RECORD_VALUE_CHARS_MAX: Final = 256

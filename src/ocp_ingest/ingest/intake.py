@@ -19,7 +19,7 @@ from ocp_ingest.core.errors import Conflict, Invalid, TooLarge
 from ocp_ingest.core.events import Source
 from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import usable, works
-from ocp_ingest.core.limits import MIB
+from ocp_ingest.core.limits import MIB, RECORDING_VERSIONS_MAX
 from ocp_ingest.core.recording import Name, correlate
 from ocp_ingest.core.settings import LANDING
 from ocp_ingest.core.vendor import Context, Parsed, parse, said_group
@@ -239,6 +239,7 @@ async def _record(
     source: Source, context: Context | None,
 ) -> TakenRecording:  # fmt: skip
     call_id, dialog_id = ids
+    await _check_versions(world, call_id, dialog_id, landed)
     event = ev.received(
         call_id, dialog_id, landed.sha256,
         at_ms=world.clock.now_ms(), source=source, size_bytes=landed.bytes,
@@ -261,6 +262,22 @@ async def _record(
             sha256=landed.sha256,
         )
     return taken
+
+
+async def _check_versions(world: World, call_id: str, dialog_id: str, landed: Landed) -> None:
+    """Raises Conflict for one more recording of a dialog that has too many different ones."""
+    call = await world.calls.load(call_id)
+    recording = call.recordings.get(dialog_id) if call is not None else None
+    if recording is None or landed.sha256 in recording.versions:
+        return
+    if len(recording.versions) < RECORDING_VERSIONS_MAX:
+        return
+    reason = f"The dialog has {RECORDING_VERSIONS_MAX} different recordings already."
+    said = f"{call_id} {dialog_id} {landed.sha256} {landed.bytes}".encode()
+    await world.evidence.keep("recording", reason, said, world.clock.now_ms())
+    await _open_conflict(world, call_id)
+    await world.recordings.delete(LANDING, landed.key)
+    raise Conflict(f"{reason} This one was not kept; do not send it again.", call_id=call_id)
 
 
 async def _again(
