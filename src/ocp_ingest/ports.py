@@ -105,7 +105,8 @@ class CallStore(Protocol):
 
     async def counts(self) -> dict[str, int]:
         """Terms of the conservation law: started (from the journal), in_flight (from the pending
-        index), stored, absent, quarantined, lost (from the records).
+        index, without calls whose recording is stored), stored, absent, quarantined, lost (from
+        the records).
         """
 
 

@@ -7,11 +7,10 @@ import itertools
 from pathlib import Path
 from typing import Final
 
-from tests.contracts.forgetful_disk import ForgetfulDisk
-
 from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
 from ocp_ingest.core.errors import Conflict
 from ocp_ingest.ports import Landed
+from tests.contracts.forgetful_disk import ForgetfulDisk
 
 ROOT: Final = Path("/recordings")
 BODIES: Final = [bytes([65 + n]) * (700 * n) for n in range(6)]

@@ -6,9 +6,6 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.contracts import samples
-from tests.contracts.runtimes import Runtime
-from tests.contracts.samples import HOUR_MS, SHA, T0
 
 from ocp_ingest.adapters.journal import VARIANTS_REFUSED
 from ocp_ingest.core.call import flags, fold
@@ -17,6 +14,9 @@ from ocp_ingest.core.events import Event
 from ocp_ingest.core.lifecycle import outcome, works
 from ocp_ingest.core.limits import EVENT_VARIANTS_MAX
 from ocp_ingest.ports import CallQuery
+from tests.contracts import samples
+from tests.contracts.runtimes import Runtime
+from tests.contracts.samples import HOUR_MS, SHA, T0
 
 FAR_MS = T0 + 1_000 * 24 * HOUR_MS
 

@@ -11,14 +11,14 @@ from typing import Any, Final, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.contracts import samples
-from tests.contracts.runtimes import RUNTIMES, Runtime
 
 from ocp_ingest.core.call import Call, flags, fold
 from ocp_ingest.core.events import Event, content_hash
 from ocp_ingest.core.lifecycle import next_work, outcome, stage, start_ms
 from ocp_ingest.core.vendor import lookups
 from ocp_ingest.ports import Appended, CallQuery
+from tests.contracts import samples
+from tests.contracts.runtimes import RUNTIMES, Runtime
 
 T = TypeVar("T")
 

@@ -16,16 +16,6 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contracts import samples
-from tests.contracts.forgetful_disk import (
-    ForgetfulDisk,
-    NoAttributes,
-    NoFileSync,
-    NoFolderSync,
-    PowerCut,
-)
-from tests.contracts.forgetful_site import BODIES, ROOT, Site
-from tests.contracts.forgetful_sqlite import SHM_SUFFIX, ForgetfulVFS
 
 from ocp_ingest.adapters.embedded import database as database_module
 from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
@@ -38,6 +28,16 @@ from ocp_ingest.adapters.memory.clock import ManualClock
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.errors import OcpIngestError
 from ocp_ingest.core.lifecycle import CallPolicy
+from tests.contracts import samples
+from tests.contracts.forgetful_disk import (
+    ForgetfulDisk,
+    NoAttributes,
+    NoFileSync,
+    NoFolderSync,
+    PowerCut,
+)
+from tests.contracts.forgetful_site import BODIES, ROOT, Site
+from tests.contracts.forgetful_sqlite import SHM_SUFFIX, ForgetfulVFS
 
 Act = tuple[str, int, str]
 

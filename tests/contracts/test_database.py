@@ -11,7 +11,6 @@ from typing import Any
 
 import apsw
 import pytest
-from tests.contracts import samples
 
 from ocp_ingest.adapters.embedded import call_pages
 from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
@@ -22,6 +21,7 @@ from ocp_ingest.adapters.embedded.vault import Vault
 from ocp_ingest.core.errors import Invalid, Terminal, Transient
 from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.ports import CallQuery
+from tests.contracts import samples
 
 PUT = "INSERT INTO meta (name, value) VALUES (?, '')"
 

@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.contracts.forgetful_disk import ForgetfulDisk
-from tests.contracts.forgetful_site import ROOT, Site, sha
 
 from ocp_ingest.adapters.embedded.disk import TEMPORARY
 from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
 from ocp_ingest.core.errors import OcpIngestError, Terminal
+from tests.contracts.forgetful_disk import ForgetfulDisk
+from tests.contracts.forgetful_site import ROOT, Site, sha
 
 
 class TestFullDisk:

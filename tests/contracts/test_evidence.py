@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.contracts.runtimes import ITEMS_MAX, Runtime
-
 from ocp_ingest.adapters.rejects import DROPPED, REJECTED_BYTES_MAX
 from ocp_ingest.core.incidents import Incident
+from tests.contracts.runtimes import ITEMS_MAX, Runtime
 
 
 def incident(key: str = "k", at_ms: int = 1, *calls: str, text: str = "It broke.") -> Incident:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.contracts import samples
-from tests.contracts.runtimes import MemoryRuntime
 
 from ocp_ingest.adapters.memory.call_store import MemoryCallStore
 from ocp_ingest.adapters.memory.clock import ManualClock
@@ -20,6 +18,8 @@ from ocp_ingest.core.call import fold
 from ocp_ingest.core.errors import Transient
 from ocp_ingest.core.incidents import Incident
 from ocp_ingest.ports import Alarm
+from tests.contracts import samples
+from tests.contracts.runtimes import MemoryRuntime
 
 BODY: Final = b"RIFF" * 1_000
 SHA: Final = hashlib.sha256(BODY).hexdigest()

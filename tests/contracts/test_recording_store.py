@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 
 import pytest
-from tests.contracts.runtimes import Runtime
 
 from ocp_ingest.core.errors import Conflict, Invalid, NotFound, Terminal
 from ocp_ingest.core.limits import BLOCK_BYTES
 from ocp_ingest.ports import Landed, ObjectInfo
+from tests.contracts.runtimes import Runtime
 
 BODY = bytes(range(256)) * 10
 

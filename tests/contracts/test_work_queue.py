@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.contracts.runtimes import TRIES_MAX, Runtime
-
 from ocp_ingest.ports import Message
+from tests.contracts.runtimes import TRIES_MAX, Runtime
 
 LEASE_MS = 1_000
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.contracts.runtimes import RUNTIMES, TRIES_MAX, Runtime
 
 from ocp_ingest.ports import Message
+from tests.contracts.runtimes import RUNTIMES, TRIES_MAX, Runtime
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.strategies import LAW
 
 from ocp_ingest.core.calendar import day, day_path, parse_rfc3339, rfc3339, to_datetime
 from ocp_ingest.core.limits import TIME_MS_MAX
+from tests.core.strategies import LAW
 
 times = st.integers(0, TIME_MS_MAX)
 

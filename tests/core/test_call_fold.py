@@ -8,6 +8,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ocp_ingest.core import call as calls
+from ocp_ingest.core import events as ev
+from ocp_ingest.core.call import FLAGS, Call, flags, fold, merge
+from ocp_ingest.core.events import Event
+from ocp_ingest.core.explain import explain
+from ocp_ingest.core.lifecycle import CallPolicy, closing, current, outcome, stage, start_ms, works
+from ocp_ingest.core.limits import DAY_MS, HOUR_MS
 from tests.core.strategies import (
     CALL,
     CHILDREN,
@@ -22,14 +30,6 @@ from tests.core.strategies import (
     sha_of,
     taken,
 )
-
-from ocp_ingest.core import call as calls
-from ocp_ingest.core import events as ev
-from ocp_ingest.core.call import FLAGS, Call, flags, fold, merge
-from ocp_ingest.core.events import Event
-from ocp_ingest.core.explain import explain
-from ocp_ingest.core.lifecycle import CallPolicy, closing, current, outcome, stage, start_ms, works
-from ocp_ingest.core.limits import DAY_MS, HOUR_MS
 
 POLICY = CallPolicy()
 OUR_FLAGS = {"file_received", "post_processed", "stored"}

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.strategies import LAW
 
 from ocp_ingest.core.cdr_fields import (
     attached,
@@ -20,6 +19,7 @@ from ocp_ingest.core.cdr_fields import (
 )
 from ocp_ingest.core.limits import RECORD_KEYS_MAX, RECORD_VALUE_CHARS_MAX
 from ocp_ingest.core.vendor import VendorMapping
+from tests.core.strategies import LAW
 
 SUCCESS = VendorMapping().success_results
 KEYS = VendorMapping().result_keys

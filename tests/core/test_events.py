@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.strategies import CALL, LAW, T0, golden, journals, received, report, sha_of, taken
 
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.events import KINDS, VENDOR_KINDS, Event, canonical_hash, content_hash
+from tests.core.strategies import CALL, LAW, T0, golden, journals, received, report, sha_of, taken
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),

@@ -7,6 +7,14 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ocp_ingest.core import events as ev
+from ocp_ingest.core.call import Call, flags, fold
+from ocp_ingest.core.events import KINDS, Event
+from ocp_ingest.core.explain import Explanation, explain
+from ocp_ingest.core.lifecycle import ACTIONS, CallPolicy, next_work, outcome, works
+from ocp_ingest.core.limits import DAY_MS, HOUR_MS
+from ocp_ingest.core.words import ACTS, FLAG_WORDS, NEEDS, NEXT, WHY
 from tests.core.strategies import (
     CALL,
     CHILDREN,
@@ -20,14 +28,6 @@ from tests.core.strategies import (
     taken,
 )
 from tests.core.walk import BAD, END, END_MS, GOOD, START, WRONG, Ocp, Walk, cdr
-
-from ocp_ingest.core import events as ev
-from ocp_ingest.core.call import Call, flags, fold
-from ocp_ingest.core.events import KINDS, Event
-from ocp_ingest.core.explain import Explanation, explain
-from ocp_ingest.core.lifecycle import ACTIONS, CallPolicy, next_work, outcome, works
-from ocp_ingest.core.limits import DAY_MS, HOUR_MS
-from ocp_ingest.core.words import ACTS, FLAG_WORDS, NEEDS, NEXT, WHY
 
 POLICY = CallPolicy()
 NOW = T0 + 10 * HOUR_MS

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.core.test_export_job import FROM, NOW, TO, planned
 
 from ocp_ingest.core.eligibility import Policy
 from ocp_ingest.core.export_job import (
@@ -54,6 +53,7 @@ from ocp_ingest.core.export_job import (
     wait_ms,
 )
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.core.test_export_job import FROM, NOW, TO, planned
 
 POLICY = Policy()
 LATE_MS = 10 * MINUTE_MS  # the latest that a timer rings here

@@ -1,20 +1,6 @@
 """An export under way: polled, stuck, failed, expired, downloaded; each ends in a named state."""
 
 import pytest
-from tests.core.test_export_job import (
-    DOWN,
-    FROM,
-    NOW,
-    POLICY,
-    TO,
-    downloading,
-    export,
-    planned,
-    run,
-    running,
-    status,
-    window,
-)
 
 from ocp_ingest.core.cost_model import CostModel
 from ocp_ingest.core.export_job import (
@@ -55,6 +41,20 @@ from ocp_ingest.core.export_job import (
     wait_ms,
 )
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.core.test_export_job import (
+    DOWN,
+    FROM,
+    NOW,
+    POLICY,
+    TO,
+    downloading,
+    export,
+    planned,
+    run,
+    running,
+    status,
+    window,
+)
 
 # Polling
 

@@ -5,19 +5,6 @@ import re
 import msgspec
 import pytest
 from msgspec.structs import replace
-from tests.core.test_export_job import (
-    FROM,
-    LOST,
-    NOW,
-    POLICY,
-    TO,
-    downloading,
-    export,
-    planned,
-    run,
-    running,
-    status,
-)
 
 from ocp_ingest.core.export_job import (
     TABLE,
@@ -51,6 +38,19 @@ from ocp_ingest.core.export_job import (
     timer_name,
 )
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS
+from tests.core.test_export_job import (
+    FROM,
+    LOST,
+    NOW,
+    POLICY,
+    TO,
+    downloading,
+    export,
+    planned,
+    run,
+    running,
+    status,
+)
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.ENDED])

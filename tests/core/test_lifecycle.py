@@ -8,6 +8,29 @@ import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from ocp_ingest.core import events as ev
+from ocp_ingest.core.call import FLAGS, Call, flags, fold, merge
+from ocp_ingest.core.diagram import state_diagram
+from ocp_ingest.core.eligibility import deadline_at
+from ocp_ingest.core.events import Event
+from ocp_ingest.core.lifecycle import (
+    ACTIONS,
+    OUTCOMES,
+    STAGES,
+    TOWARDS,
+    CallPolicy,
+    current,
+    due,
+    next_work,
+    outcome,
+    stage,
+    start_ms,
+    usable,
+    works,
+)
+from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from ocp_ingest.core.words import NEEDS, NEXT, WHY
 from tests.core.strategies import (
     CALL,
     CHILDREN,
@@ -34,29 +57,6 @@ from tests.core.walk import (
     Walk,
     cdr,
 )
-
-from ocp_ingest.core import events as ev
-from ocp_ingest.core.call import FLAGS, Call, flags, fold, merge
-from ocp_ingest.core.diagram import state_diagram
-from ocp_ingest.core.eligibility import deadline_at
-from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import (
-    ACTIONS,
-    OUTCOMES,
-    STAGES,
-    TOWARDS,
-    CallPolicy,
-    current,
-    due,
-    next_work,
-    outcome,
-    stage,
-    start_ms,
-    usable,
-    works,
-)
-from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from ocp_ingest.core.words import NEEDS, NEXT, WHY
 
 POLICY = CallPolicy()
 NO_EXPORT = CallPolicy(export_enabled=False)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.strategies import LAW, T0, golden
 
 from ocp_ingest.core.errors import Invalid
 from ocp_ingest.core.limits import ID_CHARS_MAX, NAME_CHARS_MAX
 from ocp_ingest.core.recording import EXTENSIONS, Name, correlate, name_with_metadata, parse_name
+from tests.core.strategies import LAW, T0, golden
 
 ROOT = str(golden("dialog_start_root")["id"])
 WCR = f"{ROOT}~acme01~{T0}~{ROOT}.wav"

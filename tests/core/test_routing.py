@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.strategies import CALL, LAW, T0, golden, taken
 
 from ocp_ingest.core.call import Call, fold
 from ocp_ingest.core.routing import FACTS, UNASSIGNED, Route, Rule, fact, object_key, route
 from ocp_ingest.core.settings import LineOfBusiness, Settings
+from tests.core.strategies import CALL, LAW, T0, golden, taken
 
 CLAIMS = Rule("claims", {"ocp_group": "acme-*"}, "acme")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.core.strategies import golden, taken
 
 from ocp_ingest.core.call import Call, Version, fold
 from ocp_ingest.core.rules import Rules, judge, version_of
+from tests.core.strategies import golden, taken
 
 START, END = golden("dialog_start_root"), golden("dialog_end_near_hup")
 CALL, TIME = START["id"], START["time"]

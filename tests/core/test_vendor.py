@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.strategies import GOLDEN, KEY, LAW, NUMBER, T0, bodies, golden, taken
 
 from ocp_ingest.core.call import Call, flags, fold
 from ocp_ingest.core.errors import Invalid
@@ -16,6 +15,7 @@ from ocp_ingest.core.events import Event
 from ocp_ingest.core.lifecycle import missing_cdrs
 from ocp_ingest.core.limits import DURATION_MS_MAX, ID_CHARS_MAX, RECORD_VALUE_CHARS_MAX
 from ocp_ingest.core.vendor import Context, VendorMapping, lookups, parse
+from tests.core.strategies import GOLDEN, KEY, LAW, NUMBER, T0, bodies, golden, taken
 
 MAPPING = VendorMapping()
 CONTEXT = Context(number_key=KEY)

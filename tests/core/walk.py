@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from tests.core.strategies import CALL, T0, as_journal, problem, received, report, sha_of, taken
 
 from ocp_ingest.core import call as calls
 from ocp_ingest.core import events as ev
@@ -17,6 +16,7 @@ from ocp_ingest.core.call import Call, merge
 from ocp_ingest.core.events import Event
 from ocp_ingest.core.lifecycle import CallPolicy, Outcome, Work, due, next_work, outcome, works
 from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
+from tests.core.strategies import CALL, T0, as_journal, problem, received, report, sha_of, taken
 
 DURATION_MS: Final = 20 * MINUTE_MS
 END_MS: Final = T0 + DURATION_MS

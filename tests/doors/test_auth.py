@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from tests.doors.kit import NAME, SECRET, Doors, doors_of, encoded, event, wav
 
 from ocp_ingest.entrypoints.api.answers import Problem
+from tests.doors.kit import NAME, SECRET, Doors, doors_of, encoded, event, wav
 
 SCOPES = {
     "ingest": [("POST", "/v1/events"), ("POST", "/v1/recordings"), ("PUT", "/v1/recordings")],

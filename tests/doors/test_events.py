@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.doors.kit import CALL, NOW_MS, Doors, doors_of, encoded, event
 
 from ocp_ingest.adapters.memory.faults import Kind
+from tests.doors.kit import CALL, NOW_MS, Doors, doors_of, encoded, event
 
 OTHER = "dead.beef"
 

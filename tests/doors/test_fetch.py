@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.doors.kit import CALL, NAME, Doors, Reply, doors_of, encoded, wav
 
 from ocp_ingest.entrypoints.api.fetch import allowed_host, public
+from tests.doors.kit import CALL, NAME, Doors, Reply, doors_of, encoded, wav
 
 AUDIO = wav()
 SHA = hashlib.sha256(AUDIO).hexdigest()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+
 from tests.doors.kit import NOW_MS, wav_head
 
 GIB = 1024**3

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from tests.doors.kit import CALL, NAME, NOW_MS, Doors, doors_of, encoded, event, wav
-from tests.doors.schemas import check
 
 from ocp_ingest import telemetry
 from ocp_ingest.adapters.memory.faults import Kind
 from ocp_ingest.core.errors import Invalid
 from ocp_ingest.entrypoints.api.server import serving
+from tests.doors.kit import CALL, NAME, NOW_MS, Doors, doors_of, encoded, event, wav
+from tests.doors.schemas import check
 
 
 async def test_health_needs_nothing(doors: Doors) -> None:

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from tests.doors.kit import CALL, NAME, NOW_MS, Doors, doors_of, encoded, event, wav
 
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.incidents import Incident
 from ocp_ingest.entrypoints.api import answers as a
+from tests.doors.kit import CALL, NAME, NOW_MS, Doors, doors_of, encoded, event, wav
 
 ODD_IDS = ["a.b", "a/b", "a%2Fb", "50%", "ñ ü", "a?b#c", "..", "a//b", "a b/", "events", "x/events"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.doors.kit import CALL, NAME, NOW_MS, Doors, doors_of, encoded, event, wav
 
 from ocp_ingest.adapters.memory.faults import Kind
+from tests.doors.kit import CALL, NAME, NOW_MS, Doors, doors_of, encoded, event, wav
 
 AUDIO = wav()
 SHA = hashlib.sha256(AUDIO).hexdigest()

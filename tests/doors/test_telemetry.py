@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 import structlog
-from tests.doors.kit import CALL, NAME, Doors, encoded, event, wav
 
 from ocp_ingest.telemetry import LOGS, METRICS, Metrics, set_up_logs
+from tests.doors.kit import CALL, NAME, Doors, encoded, event, wav
 
 SOURCES = Path(__file__).parents[2] / "src" / "ocp_ingest"
 USED = re.compile(r'\blog\(\)\s*\.(?:debug|info|warning|error)\(\s*"([^"]+)"')

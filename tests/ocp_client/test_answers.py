@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ocp_client.kit import EXPORT, GROUP, HOUR, NOW, T0, Bench, Reply, bench, reply, settings
 
 from ocp_ingest.adapters.ocp.answers import Answers, Asked, text_of
 from ocp_ingest.adapters.ocp.client import OcpClient
@@ -26,6 +25,7 @@ from ocp_ingest.core.export_job import (
     VendorStatus,
 )
 from ocp_ingest.reconcile.ports import ExportApi, ExportFile, FileList
+from tests.ocp_client.kit import EXPORT, GROUP, HOUR, NOW, T0, Bench, Reply, bench, reply, settings
 
 GETS = ("list", "status", "files")
 OPS = ("create", "list", "status", "files", "cancel")

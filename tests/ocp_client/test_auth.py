@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+
+from ocp_ingest.adapters.ocp.auth import REFUSED_S, PasswordLogin
+from ocp_ingest.adapters.ocp.settings import one_time_password
+from ocp_ingest.core.export_job import Cancelled, Created, RateLimited, Refused, Status, Unavailable
 from tests.ocp_client.kit import (
     GROUP,
     HOUR,
@@ -20,10 +24,6 @@ from tests.ocp_client.kit import (
     reply,
     settings,
 )
-
-from ocp_ingest.adapters.ocp.auth import REFUSED_S, PasswordLogin
-from ocp_ingest.adapters.ocp.settings import one_time_password
-from ocp_ingest.core.export_job import Cancelled, Created, RateLimited, Refused, Status, Unavailable
 
 
 async def create(at: Bench) -> object:

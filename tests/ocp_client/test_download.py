@@ -9,14 +9,14 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ocp_client.kit import Content as Served
-from tests.ocp_client.kit import Reply, Times, bench, fetch_one, pattern
 
 from ocp_ingest.adapters.ocp.download import STALLS_MAX, Bounds, Download, Tools
 from ocp_ingest.adapters.ocp.failed import Failed
 from ocp_ingest.core.errors import OcpIngestError, Terminal, TooLarge, Transient
 from ocp_ingest.core.export_job import RateLimited, Unavailable
 from ocp_ingest.reconcile.ports import ExportFile, Mismatch
+from tests.ocp_client.kit import Content as Served
+from tests.ocp_client.kit import Reply, Times, bench, fetch_one, pattern
 
 BOUNDS = Bounds(bytes_max=1 << 20, resumes_max=200, s_max=3600)
 

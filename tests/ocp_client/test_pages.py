@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ocp_client.kit import GROUP, bench, reply
 
 from ocp_ingest.adapters.ocp import pages as bounds
 from ocp_ingest.adapters.ocp.answers import Page
@@ -14,6 +13,7 @@ from ocp_ingest.adapters.ocp.failed import Unreadable
 from ocp_ingest.adapters.ocp.pages import PAGES_MAX, READINGS_MAX, whole_list
 from ocp_ingest.core.export_job import Unavailable
 from ocp_ingest.reconcile.ports import ExportFile, FileList
+from tests.ocp_client.kit import GROUP, bench, reply
 
 
 def files(*names: str) -> tuple[ExportFile, ...]:

@@ -7,11 +7,11 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ocp_client.kit import GROUP, Reply, Times, bench
 
 from ocp_ingest.adapters.ocp.failed import Failed
 from ocp_ingest.adapters.ocp.rate import PAUSE_S_MAX, TURN_S_MAX, Turns, retry_after_s
 from ocp_ingest.core.export_job import Listed, RateLimited, Unavailable
+from tests.ocp_client.kit import GROUP, Reply, Times, bench
 
 
 def take_all(turns: Turns, times: Times, pauses: list[float]) -> list[float]:

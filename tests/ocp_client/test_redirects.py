@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from tests.ocp_client.kit import Content, Reply, Seen, Vendor, bench, fetch_one, pattern, settings
 from yarl import URL
 
 from ocp_ingest.adapters.ocp.destinations import Destinations, PublicResolver, is_private
@@ -12,6 +11,7 @@ from ocp_ingest.adapters.ocp.http import PrivateAddressError
 from ocp_ingest.core.errors import Denied, NotFound, Terminal, Transient
 from ocp_ingest.core.export_job import Refused
 from ocp_ingest.reconcile.ports import Expired
+from tests.ocp_client.kit import Content, Reply, Seen, Vendor, bench, fetch_one, pattern, settings
 
 DATA = pattern(120_000)
 

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiohttp.test_utils import TestServer
-from tests.ocp_client.kit import Times, content, settings
-from tests.sim.kit import HOUR, T0, ManualClock, calm_settings, simulator
 
 from ocp_ingest.adapters.ocp.client import OcpClient
 from ocp_ingest.core.errors import OcpIngestError
@@ -29,6 +27,8 @@ from ocp_ingest.reconcile.ports import ExportFile, FileList, Mismatch
 from ocp_sim import config
 from ocp_sim.server import make_app
 from ocp_sim.simulator import Simulator
+from tests.ocp_client.kit import Times, content, settings
+from tests.sim.kit import HOUR, T0, ManualClock, calm_settings, simulator
 
 GROUP = "emea-retail"
 AUDIO = ("audio",)

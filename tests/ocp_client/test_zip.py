@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ocp_client.kit import Content, bench, content, fetch_all, pattern
 
 from ocp_ingest.adapters.ocp import zip_reader
 from ocp_ingest.adapters.ocp.zip_reader import Archive, ZipBounds
 from ocp_ingest.core.errors import Invalid, OcpIngestError, TooLarge
 from ocp_ingest.core.limits import MIB, Limits
 from ocp_ingest.reconcile.ports import ExportFile, Mismatch
+from tests.ocp_client.kit import Content, bench, content, fetch_all, pattern
 
 BOUNDS = ZipBounds(entries_max=100, unpacked_bytes_max=1 << 30, member_bytes_max=1 << 24)
 NAMES = ["g~4001~1760000400000~d.wav", "../../etc/passwd", "/abs.wav", "C:\\x.wav", "a/b/c.wav",
@@ -235,7 +235,9 @@ class TestFetched:
             with pytest.raises(Mismatch):
                 await fetch_all(at.client, ExportFile("e.zip", "audio"))
 
-    async def test_a_zip_under_a_recording_s_name_is_a_bad_recording_and_kept_as_it_is(self) -> None:
+    async def test_a_zip_under_a_recording_s_name_is_a_bad_recording_and_kept_as_it_is(
+        self,
+    ) -> None:
         async with bench() as at:
             body = zipped({"a.wav": b"RIFF"})
             at.vendor.always["download"] = Content(body)

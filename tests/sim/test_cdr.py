@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sim.kit import small_world
 
 from ocp_sim.model import Call
 from ocp_sim.world import World
+from tests.sim.kit import small_world
 
 GOLDEN = Path(__file__).parent / "golden"
 ID = re.compile(r"[0-9a-f]{40}\.[0-9]{13}\.[0-9a-f]{32}")

@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sim.kit import faults
 
 from ocp_sim import config, ids
 from ocp_sim.faults import EXTRA, MAIN, NEEDS_EXPORT, UNRECORDED, plan_faults, plan_shapes
+from tests.sim.kit import faults
 
 OFF = {"expired", "endless", "late_at_ocp"}  # off by default: each needs its own set-up
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from tests.sim.kit import GROUPS, T0, calm_settings, simulator
 
 from ocp_sim import config
 from ocp_sim.server import make_app
 from ocp_sim.simulator import Simulator
+from tests.sim.kit import GROUPS, T0, calm_settings, simulator
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from tests.sim.kit import GROUPS, HOUR, T0, ManualClock, calm_settings, simulator
 
 from ocp_sim import config
 from ocp_sim.server import make_app
 from ocp_sim.simulator import Simulator
+from tests.sim.kit import GROUPS, HOUR, T0, ManualClock, calm_settings, simulator
 
 ROOT = f"/exports-api/v1/groups/{GROUPS[0]}/exports"
 TOKEN_PATH = "/auth/realms/master/protocol/openid-connect/token"

@@ -5,12 +5,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.sim.kit import FakeRenderer, small_world
 
 from ocp_sim import config
 from ocp_sim.faults import EXTRA, MAIN
 from ocp_sim.ledger import Entry, ledger
 from ocp_sim.world import World, build_world
+from tests.sim.kit import FakeRenderer, small_world
 
 EXPECTED = {
     "lost": ("stored", "export", "in_flight"),

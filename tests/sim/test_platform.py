@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sim.kit import GROUPS, HOUR, T0, small_world
 
 from ocp_sim import config, ids
 from ocp_sim.platform import RUNNING, Fate, Job, Platform, RefusedError, ms_of, text_of, whole_hours
+from tests.sim.kit import GROUPS, HOUR, T0, small_world
 
 GROUP = GROUPS[0]
 SPAN = (T0, T0 + 10 * HOUR)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 from msgspec.structs import replace
-from tests.sim.kit import T0, Receiver, calm_settings, simulator, until
 
 from ocp_sim import config
 from ocp_sim.clock import ScaledClock
 from ocp_sim.server import make_app
 from ocp_sim.simulator import Simulator
+from tests.sim.kit import T0, Receiver, calm_settings, simulator, until
 
 FAST = 100_000  # a day in less than a second
 Fault = Callable[[int], tuple[int, dict[str, str]] | None]

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sim.kit import HOUR, small_world
 
 from ocp_sim import config
 from ocp_sim.model import Call, Delivery
 from ocp_sim.script import deliveries, of_call, stray_call_id
 from ocp_sim.world import World
+from tests.sim.kit import HOUR, small_world
 
 PUSH = config.Push()
 CALLS = 60

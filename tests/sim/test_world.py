@@ -5,10 +5,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sim.kit import GROUPS, HOUR, T0, FakeRenderer, faults, small_world
 
 from ocp_sim import config
 from ocp_sim.world import World, build_world
+from tests.sim.kit import GROUPS, HOUR, T0, FakeRenderer, faults, small_world
 
 NAME = re.compile(r"([0-9a-f.]+)~([0-9]+)~([0-9]{13})~([0-9a-f.]+)\.(wav|mp3)")
 

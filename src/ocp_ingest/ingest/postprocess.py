@@ -109,7 +109,5 @@ async def _quarantine(
     }
     # Without the bytes, the reasons are kept all the same.
     with contextlib.suppress(NotFound, Damaged):
-        await world.recordings.copy_once(
-            LANDING, version.at_hand, QUARANTINE, key, work.sha256
-        )
+        await world.recordings.copy_once(LANDING, version.at_hand, QUARANTINE, key, work.sha256)
     await world.recordings.put_once(QUARANTINE, f"{key}.json", msgspec.json.encode(reasons))

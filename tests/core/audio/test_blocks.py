@@ -7,9 +7,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.audio_corpus import BROKEN, VALID
-from tests.core.audio import builders as b
-from tests.core.audio.reading import read
 
 from ocp_ingest.core.audio import AudioParser
 from ocp_ingest.core.audio.mangled import MangleCheck
@@ -17,6 +14,9 @@ from ocp_ingest.core.audio.mpeg import MpegWalker
 from ocp_ingest.core.audio.problems import ProblemList
 from ocp_ingest.core.audio.riff import RiffWalker
 from ocp_ingest.core.audio.sniff import WAV_NAMES, sniff
+from tests.audio_corpus import BROKEN, VALID
+from tests.core.audio import builders as b
+from tests.core.audio.reading import read
 
 SMALL = 300_000  # bytes; larger ones are read once elsewhere
 _FILES: dict[str, bytes] = {

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterable
 
 import pytest
-from tests.audio_corpus import BROKEN, BROKEN_CODES, UNDETECTABLE, VALID
-from tests.core.audio.builders import FMT16, chunk, mp3, pcm, riff, speech, wav, xing
-from tests.core.audio.reading import codes, read
 
 from ocp_ingest.core.audio import AudioParser, AudioReport
 from ocp_ingest.core.audio.problems import TABLE, ProblemList
+from tests.audio_corpus import BROKEN, BROKEN_CODES, UNDETECTABLE, VALID
+from tests.core.audio.builders import FMT16, chunk, mp3, pcm, riff, speech, wav, xing
+from tests.core.audio.reading import codes, read
 
 MIB = 1 << 20
 

@@ -7,11 +7,11 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.audio.builders import RATE, WAV_CODECS, encode, hush, interleave, talk, wav
-from tests.core.audio.reading import codes, read
 
 from ocp_ingest.core.audio.problems import ProblemList
 from ocp_ingest.core.audio.silence import RUNS_MAX, SilenceMeter
+from tests.core.audio.builders import RATE, WAV_CODECS, encode, hush, interleave, talk, wav
+from tests.core.audio.reading import codes, read
 
 WINDOW = RATE // 10
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soxr  # type: ignore[import-untyped]
-from tests.core.audio.builders import hush, interleave, lame, talk
-from tests.core.audio.reading import codes, read
 
 from ocp_ingest.core.audio.mpeg import MpegWalker
 from ocp_ingest.core.audio.problems import ProblemList
+from tests.core.audio.builders import hush, interleave, lame, talk
+from tests.core.audio.reading import codes, read
 
 Sound = npt.NDArray[np.float64]
 ENCODER_DELAY = 1_105  # samples by which LAME's output lags: 576 + 529

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.audio_corpus import VALID
 from tests.core.audio.reading import codes, read
 

@@ -75,11 +75,18 @@ def _conditions(query: CallQuery) -> tuple[list[str], list[Any], str]:
 
 
 def counts(connection: apsw.Connection) -> dict[str, int]:
-    """The terms of the conservation law, each from its own index, in one snapshot."""
+    """The terms of the conservation law, each from its own index, in one snapshot.
+
+    A call whose recording is stored is in no danger and counts as stored, even while something
+    else of it (a CDR, a second recording) is still open.
+    """
     sql = """
     SELECT 'started', count(*) FROM journal WHERE opens = 1
-    UNION ALL SELECT 'in_flight', count(*) FROM call WHERE pend_at IS NOT NULL
-    UNION ALL SELECT outcome, count(*) FROM call WHERE outcome NOT IN ('', 'none') GROUP BY outcome
+    UNION ALL SELECT 'in_flight', count(*) FROM call
+        WHERE pend_at IS NOT NULL AND stage != 'stored'
+    UNION ALL SELECT 'stored', count(*) FROM call WHERE stage = 'stored'
+    UNION ALL SELECT outcome, count(*) FROM call
+        WHERE outcome IN ('absent', 'quarantined', 'lost') GROUP BY outcome
     """
     found = dict.fromkeys(("started", "in_flight", "absent", "quarantined", "lost", "stored"), 0)
     found.update(dict(rows(connection, sql)))

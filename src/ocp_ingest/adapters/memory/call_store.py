@@ -117,14 +117,19 @@ class MemoryCallStore:
     async def counts(self) -> dict[str, int]:
         """The terms of the conservation law, each from its own source."""
         async with self._faults.at("CallStore.counts"):
-            outcomes = [row.outcome for row in self._state.rows.values()]
+            rows = self._state.rows.values()
+            outcomes = [row.outcome for row in rows]
             started = [
                 call_id for call_id in self._state.journal
                 if any(e.kind in EVIDENCE_KINDS for e in self._events(call_id))
             ]  # fmt: skip
-            ended = ("absent", "quarantined", "lost", "stored")
-            counted = {name: outcomes.count(name) for name in ended}
-            return {"started": len(started), "in_flight": len(self._pending()), **counted}
+            counted = {name: outcomes.count(name) for name in ("absent", "quarantined", "lost")}
+            # A call whose recording is stored counts as stored, whatever else of it is open.
+            counted["stored"] = sum(row.stage == "stored" for row in rows)
+            counted["in_flight"] = sum(
+                row.pend_at is not None and row.stage != "stored" for row in rows
+            )
+            return {"started": len(started), **counted}
 
     # -----------------------------------------------------------------------------------------
 
