@@ -38,6 +38,9 @@ from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.world import Stage2
 
+# Real milliseconds. On one machine a paused process is rare and a killed one is restarted at once.
+_LEASE_MS = 20_000
+
 DATABASE_FILE = "ocp.sqlite3"
 VAULT_FILE = "vault.key"
 
@@ -143,4 +146,7 @@ async def exports(runtime: Embedded) -> AsyncIterator[Stage2 | None]:
             detect_every_ms=int(config.reconcile.detect_every_s * 1000),
             per_call=config.reconcile.per_call,
             census=config.reconcile.census,
+            census_back_ms=int(config.reconcile.census_back_s * 1000),
+            # A runner that was killed blocks its groups no longer than this; renewed at a third.
+            lease_ms=_LEASE_MS,
         )

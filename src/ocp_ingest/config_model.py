@@ -88,6 +88,9 @@ class Reconcile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     per_call: bool = False
     # A daily export of every call's start finds calls of which nothing reached us.
     census: bool = True
+    # How far the first census of a group goes back at least: calls from before the go-live that
+    # OCP still has come in too. OCP's longest export is two days.
+    census_back_s: float = 172_800.0
 
 
 class ClockSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

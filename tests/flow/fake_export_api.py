@@ -91,6 +91,7 @@ class FakeOcp:
         self.lists = True
         self.down = False
         self.poison_hours: set[int] = set()  # exports that touch these FAIL
+        self.fails_first = False  # the first export of all FAILs
         self.delivery: Literal["wav", "zip"] = "wav"
         self.lacks: Counter[str] = Counter()  # call -> exports that will not hold its audio
         self.lacks_cdr: Counter[str] = Counter()  # message type -> exports without that file
@@ -275,6 +276,8 @@ class FakeOcp:
             return VendorStatus.EXPIRED
         if self.clock.now_ms() < export.ready_at:
             return VendorStatus.IN_PROGRESS
+        if self.fails_first and export.export_id == "x1":
+            return VendorStatus.FAILED
         if any(export.from_ms <= hour < export.to_ms for hour in self.poison_hours):
             return VendorStatus.FAILED
         return VendorStatus.COMPLETED

@@ -12,8 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from tests.flow.fake_export_api import FakeOcp, OcpCall
-from tests.flow.stage import DURATION_MS, Stage, dialog_end, dialog_start, settings, tone
 
 from ocp_ingest.adapters.memory.export_book import ExportBookState, MemoryExportBook
 from ocp_ingest.adapters.memory.faults import Crashed
@@ -29,6 +27,8 @@ from ocp_ingest.ingest import intake
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.sweep import Sweeper
 from ocp_ingest.reconcile.world import Stage2
+from tests.flow.fake_export_api import FakeOcp, OcpCall
+from tests.flow.stage import DURATION_MS, Stage, dialog_end, dialog_start, settings, tone
 
 GROUP = "emea-retail"
 # The first full hour of the stage's clock: calls are placed relative to it.

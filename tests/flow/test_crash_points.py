@@ -12,7 +12,6 @@ import re
 from collections import Counter
 
 import pytest
-from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
 from ocp_ingest.adapters.memory.faults import Crashed, Kind
 from ocp_ingest.core.call import flags, fold
@@ -22,6 +21,7 @@ from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
 from ocp_ingest.core.settings import LANDING, QUARANTINE
 from ocp_ingest.ingest.housekeeping import sweep_landing
 from ocp_ingest.reconcile.detect import detect
+from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
 AUDIO = tone()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.lifecycle import next_work, outcome
 from ocp_ingest.core.settings import LANDING
+from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
 AUDIO = tone()
 

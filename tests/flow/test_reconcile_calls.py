@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+
+from ocp_ingest.core import events as ev
+from ocp_ingest.core.export_job import Results
+from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from ocp_ingest.reconcile.detect import due_asks
+from ocp_ingest.reconcile.download import Downloads
 from tests.flow.fake_export_api import OcpCall
 from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
 from tests.flow.stage import settings, tone
-
-from ocp_ingest.core import events as ev
-from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from ocp_ingest.reconcile.detect import due_asks
 
 GARBAGE = b"<html>502 Bad Gateway</html>" * 40
 
@@ -223,9 +227,67 @@ class TestFilesThatFail:
         await theatre.sweep()
         assert set((await theatre.outcomes()).values()) == {"stored"}
         assert theatre.ends() == ["done"]
+        assert theatre.incidents(open_only=False) == {}
+        assert sum(theatre.ocp.fetched.values()) == 3
+
+    async def test_a_file_that_has_its_result_is_not_fetched_in_the_next_round(self) -> None:
+        theatre = Theatre()
+        call = theatre.at_ocp("c")
+        await theatre.stage.send(call.cdrs["dialog_start"])
+        theatre.ocp.cuts[call.file_name] = 2
+        await theatre.run_for(9 * HOUR_MS)
+        await theatre.sweep()
+        assert theatre.ocp.fetched == {call.file_name: 3, "dialog_end.ndjson": 1}
+        assert theatre.ends() == ["done"]
+
+    async def test_results_until_the_end_of_the_data_are_told_though_one_file_hangs(self) -> None:
+        theatre = Theatre()
+        calls = [await theatre.announced(f"c{n}") for n in range(3)]
+        await theatre.run_for(4 * HOUR_MS)
+        held = asyncio.Event()
+
+        def hang(operation: str) -> None:
+            if operation == "fetch":
+                theatre.ocp.held = held if theatre.ocp.asked["fetch"] == 1 else None
+
+        theatre.ocp.on_ask = hang
+        await theatre.process.sweeper.sweep()
+        await theatre.run_until(lambda: theatre.ends() == ["expired"], within_ms=DAY_MS)
+        await theatre.run_for(MINUTE_MS)
+        told = {}
+        for call in calls:
+            [export] = (await theatre.stage.call(call.call_id)).exports.values()
+            told[call.call_id] = export.found
+        assert sorted(map(str, told.values())) == ["{'audio': True}", "{'audio': True}", "{}"]
+
+    async def test_what_nobody_had_time_to_fetch_has_failed(self) -> None:
+        theatre = Theatre()
+        await theatre.announced("c")
+        await theatre.run_for(4 * HOUR_MS)
+        theatre.hold_downloads()
+        await theatre.process.sweeper.sweep()
+        await theatre.run_until(lambda: theatre.ocp.asked["fetch"] == 1, within_ms=HOUR_MS)
+        [job] = theatre.jobs()
+        world, stage2 = theatre.process.world, theatre.process.stage2
+        late = Downloads(world, stage2, job, asyncio.Semaphore(1))
+        assert await late.run(theatre.clock.now_ms()) == Results(
+            failed=1, ref=f"results:{job.job_key}:1"
+        )
+        await theatre.process.sweeper.stop()
 
 
 class TestNoExportWithoutNeed:
+    async def test_a_recording_that_waits_for_its_cdr_is_not_fetched_again(self) -> None:
+        theatre = Theatre()
+        here, _ = theatre.at_ocp("here"), await theatre.announced("lost", HOUR_0 + MINUTE_MS)
+        await theatre.stage.send(here.cdrs["dialog_start"])
+        await theatre.streamed(here.audio or b"", here.file_name)
+        await theatre.run_for(9 * HOUR_MS)
+        await theatre.sweep()
+        assert set(theatre.ocp.ours[0].types) == {"audio", "dialog_end"}
+        assert set((await theatre.outcomes()).values()) == {"stored"}
+        assert theatre.ocp.fetched[here.file_name] == 0
+
     async def test_a_test_call_ends_absent_without_any_export(self) -> None:
         theatre = Theatre()
         call = theatre.at_ocp("c")
@@ -276,7 +338,8 @@ class TestUnknownGroup:
     async def test_without_a_default_every_group_is_asked_in_turn_at_once(self) -> None:
         theatre = Theatre(groups=("a", "b", "c", "d"))
         await self.a_nameless_call(theatre, "d")
-        await theatre.live(9 * HOUR_MS)
+        await theatre.run_for(9 * HOUR_MS)
+        await theatre.sweep()
         assert await theatre.outcomes() == {"c": "stored"}
         assert [export.group for export in theatre.ocp.ours] == ["a", "b", "c", "d"]
         assert (await theatre.stage.call("c")).get("ocp_group") == "d"

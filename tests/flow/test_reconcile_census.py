@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
-
 from ocp_ingest.adapters.memory.faults import Kind
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from ocp_ingest.reconcile.census import CensusState, state
+from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
 
 
 async def census(theatre: Theatre, group: str = GROUP) -> CensusState:
@@ -168,11 +167,10 @@ async def test_a_line_of_another_group_s_call_goes_to_that_group() -> None:
     flow = call.cdrs["dialog_start"]["flow"] | {"ocp_group_name": "other"}
     for cdr in call.cdrs.values():
         cdr["flow"] = flow
-    theatre.at_ocp("twin", group="other")
     await theatre.run_for(9 * HOUR_MS)
-    await count_now(theatre)
+    await theatre.process.sweeper.take_census([GROUP])
+    await theatre.run_until(lambda: theatre.process.idle, within_ms=DAY_MS)
     assert (await theatre.stage.call("c")).get("ocp_group") == "other"
-    await theatre.live(HOUR_MS)
     groups = {e.group for e in theatre.ocp.ours if "audio" in e.types}
     assert groups == {"other"}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
 
 from ocp_ingest.core.export_job import RateLimited, Refused, Unavailable
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
 
 AUDIO = ("audio",)
 
@@ -186,12 +186,16 @@ class TestStuck:
         await theatre.live(10 * DAY_MS)
         assert await theatre.outcomes() == {"c": "open"}
         assert all(job.polls <= 40 for job in theatre.jobs())
+        for export in (await theatre.stage.call("c")).exports.values():
+            assert export.found == {}, "what was never read proves no absence"
         assert len(theatre.ocp.ours) <= 8, "doubling waits between the tries"
         await theatre.announced("c-other", theatre.clock.now_ms(), group="other")
         await theatre.live(5 * HOUR_MS)
         assert (await theatre.outcomes())["c-other"] == "stored"
         await theatre.live(51 * DAY_MS, every_ms=4 * HOUR_MS)
         assert (await theatre.outcomes())["c"] == "lost"
+        closings = (await theatre.stage.call("c")).closings.values()
+        assert [closing.code for closing in closings] == ["retention_over"]
         assert f"recording_lost:{GROUP}" in theatre.incidents()
         assert f"retention_near:{GROUP}" in theatre.incidents(open_only=False)
         assert f"retention_near:{GROUP}" not in theatre.incidents()
@@ -212,6 +216,20 @@ class TestFailed:
         exports = list((await theatre.stage.call("c")).exports.values())
         assert [e.job_id for e in exports] == ["x1", "x2"]
         assert [e.metadata["tries"] for e in exports] == [[], ["audio"]]
+
+    async def test_a_window_planned_again_after_a_retry_gets_a_name_of_its_own(self) -> None:
+        theatre = Theatre()
+        await a_lost_call(theatre)
+        theatre.ocp.poison_hours = {HOUR_0}
+        theatre.ocp.lacks["c"] = 2
+        await theatre.process.sweeper.sweep()
+        await theatre.run_until(lambda: "failed" in theatre.ends(), within_ms=HOUR_MS)
+        theatre.ocp.poison_hours = set()
+        await theatre.live(DAY_MS)
+        assert await stored(theatre)
+        assert [job.attempt for job in theatre.jobs()] == [1, 2, 3]
+        exports = (await theatre.stage.call("c")).exports.values()
+        assert [e.job_id for e in exports] == ["x1", "x2", "x3"]
 
     async def test_the_poison_hour_is_isolated_and_all_other_hours_come(self) -> None:
         theatre = Theatre()

@@ -6,12 +6,13 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.flow.reconcile_stage import GROUP, HOUR_0, Process, Theatre, asleep
 
 from ocp_ingest.adapters.memory.clock import ManualClock
+from ocp_ingest.adapters.memory.faults import Kind
 from ocp_ingest.core.export_job import End
 from ocp_ingest.core.limits import GROUP_LEASE_MS, HOUR_MS, MINUTE_MS
 from ocp_ingest.reconcile.book import Lease
+from tests.flow.reconcile_stage import GROUP, HOUR_0, Process, Theatre, asleep
 
 
 class Frozen(ManualClock):
@@ -195,6 +196,32 @@ async def test_a_download_that_never_ends_ends_with_the_export() -> None:
     theatre.ocp.held = None
     await theatre.live(12 * HOUR_MS)
     assert await theatre.outcomes() == {"c": "stored"}
+
+
+async def test_an_answer_kept_though_our_store_did_not_say_so_is_taken_up_as_it_is() -> None:
+    theatre = Theatre()
+    await theatre.announced("c")
+    await theatre.run_for(4 * HOUR_MS)
+    # The keeps are: the new job, its intent, the export's id.
+    theatre.process.faults.plan("ExportBook.keep", Kind.UNANSWERED, nth=3)
+    await theatre.process.sweeper.sweep()
+    await idle(theatre, theatre.process, within_ms=HOUR_MS)
+    assert await theatre.outcomes() == {"c": "stored"}
+    assert theatre.ocp.asked["listing"] == 0, "the id is in the book: there is nothing to look for"
+
+
+async def test_a_long_job_costs_no_detection_while_nothing_changes() -> None:
+    theatre = Theatre()
+    for n in range(30):
+        await theatre.announced(f"c{n}", HOUR_0 + n * MINUTE_MS)
+    await theatre.run_for(4 * HOUR_MS)
+    answers = theatre.hold_downloads()
+    await theatre.process.sweeper.sweep()
+    await theatre.run_for(10 * HOUR_MS)
+    assert theatre.process.faults.passed.count("CallStore.pending") <= 10
+    answers.set()
+    await idle(theatre, theatre.process)
+    assert set((await theatre.outcomes()).values()) == {"stored"}
 
 
 async def test_rings_while_a_job_waits_ask_ocp_nothing_and_plan_nothing() -> None:

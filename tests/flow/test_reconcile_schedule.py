@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.flow.reconcile_stage import GROUP, Theatre, asleep
-
 from ocp_ingest.adapters.memory.faults import Kind
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from ocp_ingest.reconcile import schedule
+from tests.flow.reconcile_stage import GROUP, Theatre, asleep
 
 EVERY_MS = 30 * MINUTE_MS
 
@@ -150,8 +149,9 @@ async def test_trouble_with_the_store_does_not_stop_it() -> None:
 
 
 async def test_a_bug_in_a_sweep_does_not_stop_it() -> None:
-    theatre = Theatre()
+    theatre = Theatre(detect_every_ms=10 * DAY_MS)
     await theatre.announced("c")
+    await theatre.run_for(4 * HOUR_MS)
     real = theatre.process.sweeper.sweep
     fails = 3
 
@@ -164,7 +164,7 @@ async def test_a_bug_in_a_sweep_does_not_stop_it() -> None:
 
     theatre.process.sweeper.sweep = sweep  # type: ignore[method-assign, assignment]
     async with serving(theatre):
-        await theatre.run_for(6 * HOUR_MS)
+        await theatre.run_for(HOUR_MS)
         assert await theatre.outcomes() == {"c": "stored"}
     await theatre.process.sweeper.stop()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.flow.reconcile_stage import HOUR_0, Theatre
-
 from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
+from tests.flow.reconcile_stage import HOUR_0, Theatre
 
 
 async def test_lost_recordings_come_back_by_one_export_for_many() -> None:

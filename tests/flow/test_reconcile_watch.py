@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
-from tests.flow.stage import settings
-
 from ocp_ingest.adapters.memory.faults import Kind
 from ocp_ingest.core.export_job import Unavailable
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.flow.reconcile_stage import GROUP, HOUR_0, Theatre
+from tests.flow.stage import settings
 
 
 async def test_a_silent_subscription_is_seen_and_heals_with_the_next_streamed_recording() -> None:
@@ -102,3 +101,16 @@ async def test_our_own_store_s_trouble_is_none_of_ocp_s() -> None:
     await theatre.live(6 * HOUR_MS)
     assert await theatre.outcomes() == {"c": "stored"}
     assert "vendor_down" not in {i.kind for i in theatre.stage.state.incidents}
+
+
+async def test_a_call_whose_record_is_broken_costs_the_others_nothing() -> None:
+    theatre = Theatre()
+    for call_id in ("broken", "sound"):
+        await theatre.announced(call_id)
+    await theatre.run_for(4 * HOUR_MS)
+    record = theatre.stage.state.records["broken"]
+    theatre.stage.state.records["broken"] = b"\xff"
+    await theatre.sweep()
+    theatre.stage.state.records["broken"] = record
+    assert (await theatre.outcomes())["sound"] == "stored"
+    assert theatre.incidents()["step_parked:detect"].sample == ("broken",)

@@ -4,8 +4,8 @@ on the job's action     effect on the group
 Adopt, PollAt           the slot is ours: no longer busy
 BackOff after 409       busy since then; an alarm after two hours
 BackOff after 429, 5xx  cool down until then
-StartDownloads, first   the export succeeded: learn its cost, close the breaker, clear the window's
-                        suspects and quarantined hours
+StartDownloads, first   the export succeeded: learn its cost, close the breaker, end the block that
+                        it caused itself, clear the window's suspects and quarantined hours
 Finish DONE, PARTIAL    after eight in a row a halved cap doubles; a slow download halves it
 Finish EXPIRED          third in a row: the cap halves (48 → 24 → 12 → 6 → 3 → 1 h)
 Bisect                  the window's range becomes suspect: windows there get half its hours

@@ -133,6 +133,7 @@ requests_burst = 40
 
 [reconcile]
 detect_every_s = 1800
+census_back_s = 0.0
 
 [stage2]
 # A small site: its few missing calls wait up to half a day for each other.

@@ -5,8 +5,8 @@ certificates their denominator. It shares the group's slot at the lowest priorit
 
 Rules
 1. Every hour is counted once it is complete: a watermark after its end, as OCP advises.
-2. The first census of a group begins at the hour of its earliest known call, and at least two
-   days back; each next one where the last one ended, however long ago that was.
+2. The first census of a group begins at the hour of its earliest known call, and at least
+   `census_back_ms` back; each next one where the last one ended, however long ago that was.
 3. An hour that OCP can't export at the moment is left behind as a gap, and counted later.
 4. What OCP deletes before it is counted can't be counted any more; `uncounted_hours` says so.
 5. A census that failed is tried again after an hour, doubling up to a day.
@@ -36,8 +36,6 @@ from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import log
 
 CENSUS_TYPES: Final = ("dialog_start",)
-# How far a first census goes back at least: OCP's longest export.
-FIRST_BACK_MS: Final = 2 * DAY_MS
 # OCP refused or failed these hours: the next window is another one, so it need not wait.
 _SPLIT: Final = frozenset({End.BISECTED, End.QUARANTINED})
 
@@ -81,7 +79,9 @@ async def window(
     held = await state(stage2, group.ocp_group)
     if now_ms < held.retry_at_ms and not at_once:
         return None
-    from_ms = held.until_ms or await _first_hour(world, group.ocp_group, ready_ms)
+    if not held.until_ms:
+        held = await _begin(world, stage2, group.ocp_group, held, ready_ms)
+    from_ms = held.until_ms
     spans = list(held.gaps)
     if ready_ms - from_ms >= (HOUR_MS if at_once else DAY_MS):
         spans.append((from_ms, ready_ms))
@@ -151,10 +151,20 @@ def _counted(held: CensusState, job: ExportJob, policy: Policy, now_ms: int) -> 
     )
 
 
-async def _first_hour(world: World, ocp_group: str, ready_ms: int) -> int:
-    """Rule 2, by bisection over the hours of OCP's retention."""
+async def _begin(
+    world: World, stage2: Stage2, ocp_group: str, held: CensusState, ready_ms: int
+) -> CensusState:
+    """Rule 2: settles, once, from which hour on a group is counted."""
+    last_ms = ready_ms - stage2.census_back_ms
+    held = replace(held, until_ms=await _first_hour(world, ocp_group, floor_h(last_ms)))
+    await stage2.book.put_note(_ref(ocp_group), msgspec.json.encode(held))
+    return held
+
+
+async def _first_hour(world: World, ocp_group: str, last: int) -> int:
+    """The hour of the earliest known call, at most `last`; by bisection over OCP's retention."""
     policy, now_ms = world.settings.policy.stage2, world.clock.now_ms()
-    first, last = _oldest(policy, now_ms), ready_ms - FIRST_BACK_MS
+    first = _oldest(policy, now_ms)
     while first < last:
         middle = floor_h((first + last) // 2)
         query = CallQuery(ocp_group=ocp_group, from_ms=first, to_ms=middle + HOUR_MS, limit=1)

@@ -20,6 +20,7 @@ from ocp_ingest.core import events as ev
 from ocp_ingest.core import words
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.eligibility import deadline_at
+from ocp_ingest.core.errors import OcpIngestError
 from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work, due, start_ms
 from ocp_ingest.core.plan import PendingCall
@@ -67,15 +68,14 @@ async def detect(
     now_ms = world.clock.now_ms()
     async for entry in _due(world, now_ms, ocp_group):
         found.looked_at += 1
-        call = await world.calls.load(entry.call_id)
-        if call is not None:
-            await _sort(world, call, groups, found, now_ms)
+        await _look(world, entry.call_id, groups, found, now_ms)
     if ocp_group is not None:
         found.asks = {ocp_group: found.asks[ocp_group]} if ocp_group in found.asks else {}
-    log().info(
-        "detect.done", looked_at=found.looked_at, resumed=found.resumed, closed=found.closed,
-        asked=sum(map(len, found.asks.values())),
-    )  # fmt: skip
+    if found.looked_at:
+        log().info(
+            "detect.done", looked_at=found.looked_at, resumed=found.resumed, closed=found.closed,
+            asked=sum(map(len, found.asks.values())),
+        )  # fmt: skip
     return found
 
 
@@ -131,6 +131,32 @@ async def _due(world: World, now_ms: int, ocp_group: str | None) -> AsyncIterato
             if len(page) < _PAGE:
                 break
             after = page[-1]
+
+
+async def _look(
+    world: World, call_id: str, groups: Sequence[str], found: Detected, now_ms: int
+) -> None:
+    """Sorts one call; one that meets a bug must not keep all others from being looked at."""
+    try:
+        call = await world.calls.load(call_id)
+        if call is not None:
+            await _sort(world, call, groups, found, now_ms)
+    except OcpIngestError:
+        raise
+    except Exception as bug:
+        error = type(bug).__name__
+        log().error("detect.crashed", call_id=call_id, error=error, exc_info=True)
+        await world.incidents.open(
+            Incident(
+                key="step_parked:detect",
+                kind="step_parked",
+                severity="critical",
+                text=f"A call can't be looked at: {error}; see the log.",
+                opened_at_ms=now_ms,
+                calls=1,
+                sample=(call_id,),
+            )
+        )
 
 
 async def _sort(

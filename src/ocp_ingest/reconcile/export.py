@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ocp_ingest.core.call import Call
-from ocp_ingest.core.errors import Invalid, Transient
+from ocp_ingest.core.errors import Transient
 from ocp_ingest.core.export_job import (
     Action,
     Cancel,
@@ -75,10 +75,12 @@ async def is_wanted(world: World, name: str) -> bool:
         return True
     try:
         call_id, dialog_id = await intake.whose(world, parse_name(name))
-    except Invalid:
-        return True  # whoever takes it says what is wrong with it
-    call = await world.calls.load(call_id)
-    return call is None or not _is_here(call, dialog_id)
+        call = await world.calls.load(call_id)
+        return call is None or not _is_here(call, dialog_id)
+    except Transient:
+        raise
+    except Exception:  # a strange name, a broken record: whoever takes it says what is wrong
+        return True
 
 
 def _is_here(call: Call, dialog_id: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.calendar import rfc3339
 from ocp_ingest.core.call import Call
+from ocp_ingest.core.errors import OcpIngestError
 from ocp_ingest.core.export_job import End, ExportJob
 from ocp_ingest.core.lifecycle import missing_cdrs
 from ocp_ingest.ingest.world import World
@@ -70,7 +71,7 @@ async def answer(world: World, stage2: Stage2, job: ExportJob) -> int:
     for batch in _batches(dict.fromkeys((*job.call_ids, *of_call))):
         events = []
         for call_id in batch:
-            call = await world.calls.load(call_id)
+            call = await _load(world, call_id)
             if call is None:
                 continue
             last = speaks_for_all(world, call, job.ocp_group, stage2.groups)
@@ -81,6 +82,17 @@ async def answer(world: World, stage2: Stage2, job: ExportJob) -> int:
         await world.calls.append(events)
     log().info("export.answered", job_key=job.job_key, served=served, calls=len(job.call_ids))
     return served
+
+
+async def _load(world: World, call_id: str) -> Call | None:
+    """A call's record; None too where it can't be read, which must not cost the others."""
+    try:
+        return await world.calls.load(call_id)
+    except OcpIngestError:
+        raise
+    except Exception:
+        log().error("export.answer_lost", call_id=call_id, exc_info=True)
+        return None
 
 
 def _found(

@@ -133,13 +133,14 @@ class GroupRunner:
             await _end(self._tasks.values())
 
     async def _resume(self) -> None:
-        """Takes up the jobs that are open, oldest first, wherever their runner left them."""
+        """Takes up the jobs that are open, wherever their runner left them; driving does the rest.
+
+        One that has ended but was not settled is driven too, which ends at once.
+        """
         held = await self._stage2.book.jobs(ocp_group=self._group, open_only=True, limit=1_000)
-        for job in reversed(held):
+        for job in held:
             self._driver.jobs[job.job_key] = job
-            if job.state is State.ENDED:
-                await self._settle(job)
-            elif job.state is State.PLANNED:
+            if job.state is State.PLANNED:
                 await finish.ask(self._world, job)  # perhaps it died before it said so
         await self._watch.state(self._driver.group)
 
@@ -234,8 +235,12 @@ class GroupRunner:
 
     def _not_being_served(self, asks: list[Ask]) -> list[Ask]:
         """Without the calls whose export is still downloading."""
-        jobs = self._driver.jobs.values()
-        return [ask for ask in asks if not any(_serves(job, ask) for job in jobs)]
+        jobs = list(self._driver.jobs.values())
+        planned = {call_id for job in jobs for call_id in job.call_ids}
+        return [
+            ask for ask in asks
+            if ask.call.call_id not in planned and not any(_covers(job, ask) for job in jobs)
+        ]  # fmt: skip
 
     async def _hours_to_count(self) -> Window | None:
         # One census at a time: the state moves on only when its last one is settled.
@@ -296,13 +301,11 @@ class GroupRunner:
         self._wake_groups(group for group in groups if group != self._group)
 
 
-def _serves(job: ExportJob, ask: Ask) -> bool:
-    """Whether an open job may still bring what a call needs, though it was planned without it."""
-    if ask.call.call_id in job.call_ids:
-        return True
+def _covers(job: ExportJob, ask: Ask) -> bool:
+    """Whether an open job may bring what a call needs, though it was planned without it."""
     start_ms, end_ms = ask.call.start_ms, ask.call.end_ms or ask.call.start_ms
-    covers = job.from_ms <= start_ms <= end_ms < job.to_ms and set(ask.needs) <= set(job.types)
-    return covers and job.posted_at >= ask.call.eligible_at
+    inside = job.from_ms <= start_ms <= end_ms < job.to_ms and set(ask.needs) <= set(job.types)
+    return inside and job.posted_at >= ask.call.eligible_at
 
 
 async def _end(tasks: Iterable[asyncio.Task[object]]) -> None:

@@ -21,20 +21,25 @@ from ocp_ingest.telemetry import log
 DETECT: Final = "detect"
 # Others set alarms while this sleeps: it looks at least so often, in domain time.
 _LOOK_EVERY_MS: Final = MINUTE_MS
-# Pause in real time after an error of the store, so that a full disk is no hot loop.
-_AGAIN_MS: Final = SECOND_MS
+# Longest pause in real time after an error, so that a full disk is no hot loop; the first: 1 s.
+_AGAIN_MS_MAX: Final = MINUTE_MS
+
+Sleep = Callable[[int], Awaitable[None]]
 
 
 async def run(world: World, sweeper: Sweeper, stage2: Stage2, stop: asyncio.Event) -> None:
     """Sweeps and rings until `stop` is set; the runners go on until the sweeper is stopped."""
-    await _until(stop, _guarded(sweeper.sweep, stage2.real.sleep_ms))
+    swept = False
 
     async def turn() -> None:
+        nonlocal swept
+        if not swept:
+            await sweeper.sweep()
+            swept = True
         await _ring(world, sweeper, stage2.detect_every_ms)
         await world.clock.sleep_ms(await _pause_ms(world, stage2.detect_every_ms))
 
-    while not stop.is_set():
-        await _until(stop, _guarded(turn, stage2.real.sleep_ms))
+    await _until(stop, _repeat(turn, stage2.real.sleep_ms))
 
 
 async def resume_only(world: World, every_ms: int, stop: asyncio.Event) -> None:
@@ -44,8 +49,7 @@ async def resume_only(world: World, every_ms: int, stop: asyncio.Event) -> None:
         await detect(world)
         await world.clock.sleep_ms(every_ms)
 
-    while not stop.is_set():
-        await _until(stop, _guarded(turn, world.clock.sleep_ms))
+    await _until(stop, _repeat(turn, world.clock.sleep_ms))
 
 
 async def _ring(world: World, sweeper: Sweeper, every_ms: int) -> None:
@@ -76,28 +80,27 @@ async def _pause_ms(world: World, every_ms: int) -> int:
     return max(1, pause_ms)
 
 
-async def _guarded(
-    work: Callable[[], Awaitable[object]], sleep_ms: Callable[[int], Awaitable[None]]
-) -> None:
-    """Does the work; whatever it raises, the clock goes on."""
-    try:
-        await work()
-    except OcpIngestError as failed:
-        log().warning("reconcile.failed", code=failed.code, reason=failed.text)
-    except Exception as bug:
-        log().error("reconcile.crashed", error=type(bug).__name__, exc_info=True)
-    else:
-        return
-    await sleep_ms(_AGAIN_MS)
+async def _repeat(turn: Callable[[], Awaitable[None]], sleep_ms: Sleep) -> None:
+    """Turn after turn, for good; whatever one raises, the next one comes."""
+    fails = 0
+    while True:
+        try:
+            await turn()
+            fails = 0
+            continue
+        except OcpIngestError as failed:
+            log().warning("reconcile.failed", code=failed.code, reason=failed.text)
+        except Exception as bug:
+            log().error("reconcile.crashed", error=type(bug).__name__, exc_info=True)
+        await sleep_ms(min(_AGAIN_MS_MAX, SECOND_MS << min(fails, 16)))
+        fails += 1
 
 
 async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
-    """Waits for the work, or for `stop`, which cancels it."""
+    """Does the work until `stop` is set, which cancels it."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
     finally:
         for task in (working, stopping):
             task.cancel()

@@ -24,7 +24,7 @@ from ocp_ingest.core.limits import MINUTE_MS, SECOND_MS
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile import census
 from ocp_ingest.reconcile.census import CensusState
-from ocp_ingest.reconcile.detect import UNKNOWN_GROUP, detect
+from ocp_ingest.reconcile.detect import UNKNOWN_GROUP, Detected, detect
 from ocp_ingest.reconcile.group import Bell, GroupRunner
 from ocp_ingest.reconcile.watch import watch_calls
 from ocp_ingest.reconcile.world import Stage2
@@ -60,8 +60,7 @@ class Sweeper:
         found = await detect(self._world, groups=self._stage2.groups)
         held = await self._stage2.book.jobs(open_only=True, limit=_JOBS_MAX)
         self.wake((*found.asks, *(job.ocp_group for job in held), *self._stage2.groups))
-        known = {group for group in found.asks if group} | set(self._stage2.groups)
-        await watch_calls(self._world, sorted(known), found.asks.get(UNKNOWN_GROUP, []))
+        await self._watch(found)
         return Swept(
             found.looked_at, found.resumed, found.closed,
             {group: len(asks) for group, asks in found.asks.items()},
@@ -105,6 +104,14 @@ class Sweeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, found: Detected) -> None:
+        """What can't be watched now is watched by the next sweep; this one has done its work."""
+        known = {group for group in found.asks if group} | set(self._stage2.groups)
+        try:
+            await watch_calls(self._world, sorted(known), found.asks.get(UNKNOWN_GROUP, []))
+        except Exception as failed:
+            log().error("reconcile.unwatched", error=type(failed).__name__, exc_info=True)
 
     def _bell(self, group: str) -> Bell:
         return self._bells.setdefault(group, Bell())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ocp_ingest.core.limits import GROUP_LEASE_MS
+from ocp_ingest.core.limits import DAY_MS, GROUP_LEASE_MS
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.book import ExportBook
 from ocp_ingest.reconcile.ports import ExportApi
@@ -23,3 +23,4 @@ class Stage2:
     detect_every_ms: int = 30 * 60_000
     per_call: bool = False
     census: bool = True
+    census_back_ms: int = 2 * DAY_MS  # the first census goes back so far at least
