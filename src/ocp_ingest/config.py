@@ -296,7 +296,12 @@ def settings(config: Config) -> Settings:
         number_key = read_or_make(Path(config.data.dir) / NUMBER_KEY_FILE, _NUMBER_KEY_BYTES)
     return Settings(
         vendor=config.vendor,
-        policy=msgspec.structs.replace(config.policy, stage2=config.stage2),
+        policy=msgspec.structs.replace(
+            config.policy,
+            stage2=config.stage2,
+            # Without an Export API nothing can be asked: calls must not wait for its answers.
+            export_enabled=config.policy.export_enabled and ocp_settings.configured(config.ocp),
+        ),
         limits=config.limits,
         routing=config.routing,
         lobs=config.lob,

@@ -46,6 +46,7 @@ class Ask(msgspec.Struct, frozen=True):
 
     call: PendingCall
     needs: tuple[str, ...]
+    spent: tuple[str, ...] = ()  # exports that were read and did not bring it
 
 
 class Detected(msgspec.Struct):
@@ -201,7 +202,9 @@ def _ask(call: Call, asks: list[Work], world: World) -> Ask:
         deadline_at=deadline_at(started, stage2),
         waiting_since=call.get("call_ended") or started,
     )
-    return Ask(pending, tuple(sorted({need for work in asks for need in work.needs})))
+    needs = tuple(sorted({need for work in asks for need in work.needs}))
+    spent = tuple(e.job_id for e in call.exports.values() if e.answered_at_ms and e.job_id)
+    return Ask(pending, needs, spent)
 
 
 async def close(world: World, call: Call, work: Work) -> Call:

@@ -41,6 +41,7 @@ from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.book import Lease
 from ocp_ingest.reconcile.download import Downloads
 from ocp_ingest.reconcile.export import perform
+from ocp_ingest.reconcile.learn import learn
 from ocp_ingest.reconcile.watch import GroupWatch
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import log
@@ -77,6 +78,14 @@ class Driver:
         """Keeps a new job. Raises Conflict when the lease is lost."""
         await self._stage2.book.keep(self.lease, job=job)
         self.jobs[job.job_key] = job
+
+    async def learn(self, job: ExportJob) -> None:
+        """Keeps what an answered job says of the group's watermark."""
+        async with self._keeping:
+            group = await learn(self._world, self._stage2, self.group, job)
+            if group != self.group:
+                await self._stage2.book.keep(self.lease, group=group)
+                self.group = group
 
     async def reload(self, job_key: str) -> None:
         """Takes job and group as they are kept: whether a write that failed was done is unknown."""

@@ -276,6 +276,7 @@ class GroupRunner:
         )  # fmt: skip
         if not is_census(job):
             await finish.answer(self._world, self._stage2, job)
+            await self._driver.learn(job)
         if is_retried(job):
             again = retry_of(job, self._now())
             if await self._stage2.book.job(again.job_key) is None:

@@ -15,6 +15,7 @@ from ocp_ingest.core.plan import Plan, Window, plan
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.book import Lease
 from ocp_ingest.reconcile.detect import Ask
+from ocp_ingest.reconcile.learn import patient
 from ocp_ingest.reconcile.world import Stage2
 
 
@@ -31,7 +32,7 @@ def plan_group(world: World, group: GroupState, asks: Iterable[Ask], per_call: b
     policy = world.settings.policy.stage2
     made = plan(
         group.ocp_group,
-        [ask.call for ask in asks],
+        patient(group, [ask.call for ask in asks], policy),
         group.model,
         policy,
         now_ms,
@@ -48,7 +49,8 @@ async def job_for(
 ) -> ExportJob:  # fmt: skip
     """The job of a window: asks for the data types that its calls lack."""
     wanted = set(window.call_ids)
-    needs = {need for ask in asks if ask.call.call_id in wanted for need in ask.needs}
+    served = [ask for ask in asks if ask.call.call_id in wanted]
+    needs = {need for ask in served for need in ask.needs}
     return new_job(
         window,
         await next_attempt(stage2, window),
@@ -56,6 +58,8 @@ async def job_for(
         now_ms,
         fence=lease.fence,
         types=tuple(sorted(needs)),
+        # An export that disappointed one of the calls before must not be taken for a new one.
+        spent_export_ids=tuple(sorted({spent for ask in served for spent in ask.spent})),
     )
 
 

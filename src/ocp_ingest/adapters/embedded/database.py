@@ -91,6 +91,9 @@ class Database:
         self._waiting = 0
         self._closed = False
         self._readers: list[apsw.Connection] = []
+        if vfs is None:
+            # Ours alone, whatever the umask: SQLite gives its other files the same mode.
+            path.touch(mode=0o600)
         try:
             self._writer = self._connect()
             migrate(self._writer)
