@@ -147,3 +147,18 @@ def test_the_law_can_fail() -> None:
         assert not (await conservation(stage.world)).holds
 
     asyncio.run(play())
+
+
+def test_a_further_dialog_s_recording_does_not_make_its_call_stored() -> None:
+    async def play() -> None:
+        stage = Stage()
+        call_id, child = CALLS[0], f"{'d' * 40}.{START_MS}.{'D4' * 16}"
+        await stage.send(dialog_start(call_id), dialog_end(call_id))
+        await stage.upload(GOOD, f"{call_id}~4001~{START_MS}~{child}.wav")
+        await stage.drain()
+        assert len(stage.objects("lob-banking")) == 2  # the recording and its metadata
+        said = await conservation(stage.world)
+        assert said.holds
+        assert (said.terms["stored"], said.terms["in_flight"]) == (0, 1)
+
+    asyncio.run(play())

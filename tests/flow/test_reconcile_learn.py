@@ -58,9 +58,7 @@ async def _learned(missed: int, found: int) -> GroupState:
             await stage.world.calls.append([_answer(call_id, "earlier", START, False)])
         await stage.world.calls.append([_answer(call_id, job.job_key, START + 1, True)])
     book = MemoryExportBook(ExportBookState(), stage.faults)
-    stage2 = Stage2(
-        api=FakeOcp(stage.clock), book=book, groups=(), owner="me", real=stage.clock
-    )
+    stage2 = Stage2(api=FakeOcp(stage.clock), book=book, groups=(), owner="me", real=stage.clock)
     group = await learn(stage.world, stage2, GroupState(ocp_group="emea-retail"), job)
     # Whoever takes over an answered job says it again: it counts once.
     assert await learn(stage.world, stage2, group, job) == group

@@ -58,9 +58,7 @@ def compare(
     return found
 
 
-def _bytes(
-    found: Compared, entry: dict[str, Any], call: dict[str, Any], folder: Path
-) -> None:
+def _bytes(found: Compared, entry: dict[str, Any], call: dict[str, Any], folder: Path) -> None:
     expected = entry["recording"]
     held = next(
         (r for r in call["recordings"] if expected and r["dialog_id"] == expected["dialog_id"]),

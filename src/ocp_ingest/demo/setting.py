@@ -133,7 +133,12 @@ requests_burst = 40
 
 [reconcile]
 detect_every_s = 1800
-census_back_s = 0.0
+# Both processes start within so much domain time, and the day begins before they do.
+census_back_s = 43200.0
+
+[policy]
+# Two exports without a CDR are proof enough for a demonstration; the default is three.
+cdr_misses_max = 2
 
 [stage2]
 # A small site: its few missing calls wait up to half a day for each other.

@@ -50,12 +50,17 @@ async def _disk(runtime: Embedded) -> list[Finding]:
     free = shutil.disk_usage(data_dir).free
     low = free < runtime.config.data.free_bytes_min
     found = [_say("look" if low else "ok", "disk", f"{free / GIB:.1f} GiB free")]
-    for path in sorted(data_dir.glob("*.key")):
-        if path.stat().st_mode & 0o077:
-            found.append(_say("fail", "keys", f"Others may read {path.name}: run chmod 600."))
+    for name in _open_keys(data_dir):
+        found.append(_say("fail", "keys", f"Others may read {name}: run chmod 600."))
     if not os.access(data_dir, os.W_OK):
         found.append(_say("fail", "disk", "The data directory can't be written."))
     return found
+
+
+def _open_keys(data_dir: Path) -> list[str]:
+    """Secrets that others than their owner may read."""
+    secrets = sorted(path for kind in ("*.key", "*.pem") for path in data_dir.glob(kind))
+    return [path.name for path in secrets if path.stat().st_mode & 0o077]
 
 
 async def _counts(runtime: Embedded) -> list[Finding]:

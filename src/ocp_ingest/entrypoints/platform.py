@@ -14,7 +14,10 @@ import msgspec
 from ocp_ingest import bootstrap
 from ocp_ingest.adapters.tokens.setup import authority
 from ocp_ingest.config_model import Config
+from ocp_ingest.core.errors import Invalid
 from ocp_ingest.ingest import housekeeping, pipeline
+from ocp_ingest.ingest.intake import STEP_QUEUE_KEY
+from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile import schedule
 from ocp_ingest.reconcile.sweep import Sweeper
 from ocp_ingest.telemetry import log
@@ -38,11 +41,14 @@ async def serve(config: Config, stop: asyncio.Event | None = None) -> None:
         async with contextlib.AsyncExitStack() as stack:
             tasks = _Tasks(stack)
             sweeper = await _stage2(runtime, stop, stack, tasks)
+            tasks.start("take-up", take_up(runtime.world), lasting=False)
             for number in range(config.limits.workers):
                 tasks.start(f"worker-{number}", pipeline.work(runtime.world, stop))
             tasks.start("housekeeping", housekeeping.run(runtime.world, stop))
-            await _serve_api(runtime, sweeper, stop, tasks.running)
-            stop.set()
+            try:
+                await _serve_api(runtime, sweeper, stop, tasks.running)
+            finally:
+                stop.set()  # also when it could not listen: the loops end by themselves
     finally:
         runtime.close()
 
@@ -54,17 +60,40 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
+# Calls looked at in one go.
+_PAGE = 500
+
+
+async def take_up(world: World) -> int:
+    """Queues the steps that the process before this one acknowledged and left; how many calls.
+
+    A process killed between journal and queue leaves a call that no worker knows of. Detection
+    finds it too, when it is overdue: up to half an hour later.
+    """
+    until_ms = world.clock.now_ms() + world.settings.policy.resume_after_ms
+    queued, after = 0, None
+    while page := await world.calls.pending(until_ms=until_ms, limit=_PAGE, after=after):
+        for entry in page:
+            call = await world.calls.load(entry.call_id)
+            if call is not None and pipeline.step_due(world, call) is not None:
+                await world.queue.put(f"{STEP_QUEUE_KEY}:{call.call_id}", {"call_id": call.call_id})
+                queued += 1
+        after = page[-1]
+    return queued
+
+
 class _Tasks:
     """The loops beside the API; each ends by itself once `stop` is set, or is made to."""
 
     def __init__(self, stack: contextlib.AsyncExitStack) -> None:
         self._stack = stack
-        self.running: dict[str, asyncio.Task[None]] = {}
+        self.running: dict[str, asyncio.Task[object]] = {}
 
-    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a loop until the stack closes."""
+    def start(self, name: str, work: Coroutine[Any, Any, object], *, lasting: bool = True) -> None:
+        """Runs a loop until the stack closes; one that is not `lasting` may end before."""
         task = asyncio.create_task(work, name=name)
-        self.running[name] = task
+        if lasting:
+            self.running[name] = task
         task.add_done_callback(self._ended)
 
         async def end() -> None:
@@ -75,7 +104,7 @@ class _Tasks:
 
         self._stack.push_async_callback(end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         # A loop that ends by itself is a bug: readiness shows it, the log says why.
         if not task.cancelled() and task.exception() is not None:
             log().error("worker.failed", worker=task.get_name(), error=repr(task.exception()))
@@ -102,7 +131,7 @@ async def _stage2(
 
 async def _serve_api(
     runtime: bootstrap.Embedded, sweeper: Sweeper | None, stop: asyncio.Event,
-    tasks: dict[str, asyncio.Task[None]],
+    tasks: dict[str, asyncio.Task[object]],
 ) -> None:  # fmt: skip
     from ocp_ingest.entrypoints.api.app import create_app
     from ocp_ingest.entrypoints.api.server import serving
@@ -116,17 +145,19 @@ async def _serve_api(
         runtime.world,
         authority(config.auth, Path(config.data.dir)),
         config,
-        reconcile=_reconcile(sweeper) if sweeper is not None else None,
+        reconcile=_reconcile(sweeper, config) if sweeper is not None else None,
         alive=alive,
     )
     async with serving(app, config.server):
         await stop.wait()
 
 
-def _reconcile(sweeper: Sweeper) -> Callable[[bool], Awaitable[dict[str, Any]]]:
+def _reconcile(sweeper: Sweeper, config: Config) -> Callable[[bool], Awaitable[dict[str, Any]]]:
     """What `POST /v1/reconciliations` does: a sweep now, and a census when asked for."""
 
     async def reconcile(census: bool) -> dict[str, Any]:
+        if census and not config.reconcile.census:
+            raise Invalid("The census is switched off: set `reconcile.census`.")
         swept: dict[str, Any] = msgspec.to_builtins(await sweeper.sweep())
         if census:
             await sweeper.take_census()

@@ -7,6 +7,8 @@ the records. Where they disagree, the differences are told.
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import msgspec
 
 from ocp_ingest.ingest.world import World
@@ -45,12 +47,27 @@ async def conservation(world: World) -> Conservation:
 
 
 async def stored_calls(world: World) -> int:
-    """How many calls have an object in a bucket of a line of business."""
+    """How many calls have the recording of their root dialog in a bucket.
+
+    The bucket says that it is there; of an object that is not named like its call, the record
+    says whether it is the root's or that of a further dialog.
+    """
     calls: set[str] = set()
     for bucket in dict.fromkeys(world.settings.buckets().values()):
         after = ""
         while page := await world.recordings.list(bucket, after=after, limit=_PAGE):
-            # yyyy/mm/dd/<call>/<dialog>.<ext>; the sidecar alone is no recording.
-            calls.update(o.key.split("/")[3] for o in page if not o.key.endswith(".json"))
+            for held in page:
+                if not held.key.endswith(".json") and await _is_root(world, bucket, held.key):
+                    calls.add(held.key.split("/")[3])
             after = page[-1].key
     return len(calls)
+
+
+async def _is_root(world: World, bucket: str, key: str) -> bool:
+    """Whether an object, `yyyy/mm/dd/<call>/<dialog>.<ext>`, is the recording of its call."""
+    _, _, _, call_part, file = key.split("/")
+    if file.rpartition(".")[0] == call_part:
+        return True
+    call = await world.calls.load(unquote(call_part))
+    place = call.root.stored if call is not None else None
+    return place is not None and (place.bucket, place.key) == (bucket, key)

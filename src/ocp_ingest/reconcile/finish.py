@@ -108,8 +108,9 @@ def _found(
         elif not silent and not root:
             found["audio"] = False
     lacking = missing_cdrs(call)
+    read = bool(job.manifest_ref)  # else a CDR that is here came by another way
     for cdr in ("dialog_start", "dialog_end"):
-        if cdr in job.types and (cdr not in lacking or not silent):
+        if cdr in job.types and read and (cdr not in lacking or not silent):
             found[cdr] = cdr not in lacking
     return found
 

@@ -40,8 +40,11 @@ def list_calls(
     """List calls, newest first."""
 
     async def work(runtime: Embedded) -> list[Call]:
+        from ocp_ingest.core.lifecycle import OUTCOMES, STAGES
         from ocp_ingest.ports import CallQuery
 
+        _one_of("--stage", stage, tuple(STAGES))
+        _one_of("--outcome", outcome, (*OUTCOMES, "none"))
         found: list[Call] = []
         cursor: str | None = None
         while len(found) < limit:
@@ -58,6 +61,14 @@ def list_calls(
         return found
 
     with_store(config, data_dir, work)
+
+
+def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    """A typing mistake must not look like an empty answer."""
+    from ocp_ingest.core.errors import Invalid
+
+    if value is not None and value not in allowed:
+        raise Invalid(f"{option} must be one of {', '.join(allowed)}.")
 
 
 def _show_list(calls: list[Call], runtime: Embedded, as_json: bool) -> None:

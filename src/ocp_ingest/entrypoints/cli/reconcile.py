@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,13 +44,24 @@ def run(
         print_json(swept)
     else:
         typer.echo(", ".join(f"{name}: {value}" for name, value in swept.items()))
+    ended = swept["ended"]
+    if ended.get("refused"):
+        stop(Exit.FAILED, "OCP refused an export: see `ocp-ingest reconcile status`.")
+    if ended.keys() - _WELL_ENDED:
+        stop(Exit.TRY_AGAIN, "Not every export could be had: see `ocp-ingest reconcile status`.")
+
+
+# Ends of export jobs after which there is nothing to try again by hand.
+_WELL_ENDED = frozenset({"done", "bisected"})
+# Jobs of one run that are counted by their end.
+_JOBS_MAX = 1_000
 
 
 async def _plans(runtime: Embedded) -> list[GroupPlan]:
     from ocp_ingest.reconcile.detect import due_asks
     from ocp_ingest.reconcile.plan import plan_group
 
-    asks = await due_asks(runtime.world)
+    asks = await due_asks(runtime.world, runtime.config.ocp.groups)
     per_call = runtime.config.reconcile.per_call
     return [
         plan_group(runtime.world, await runtime.book.group(group), asks[group], per_call)
@@ -107,21 +119,25 @@ async def _sweep(runtime: Embedded) -> dict[str, Any]:
     from ocp_ingest.ingest.pipeline import drain
     from ocp_ingest.reconcile.sweep import Sweeper
 
+    began_ms = runtime.world.clock.now_ms()
     async with bootstrap.exports(runtime) as stage2:
         if stage2 is None:
             stop(Exit.USAGE, _NO_OCP)
         sweeper = Sweeper(runtime.world, stage2)
         try:
             swept = await sweeper.sweep()
-            await drain(runtime.world)
             await sweeper.idle()
+            await drain(runtime.world)
         finally:
             await sweeper.stop()
+    jobs = await runtime.book.jobs(limit=_JOBS_MAX)
+    ended = Counter(job.end.value for job in jobs if job.end and (job.finished_at or 0) >= began_ms)
     return {
         "looked_at": swept.looked_at,
         "resumed": swept.resumed,
         "closed": swept.closed,
         "asked": swept.asked,
+        "ended": dict(ended),
     }
 
 
@@ -173,6 +189,8 @@ def census(
     """Count, from OCP's side, the calls of every complete hour not counted yet."""
 
     async def work(runtime: Embedded) -> list[dict[str, Any]]:
+        from dataclasses import replace
+
         import msgspec
 
         from ocp_ingest import bootstrap
@@ -182,7 +200,8 @@ def census(
         async with bootstrap.exports(runtime) as stage2:
             if stage2 is None:
                 stop(Exit.USAGE, _NO_OCP)
-            sweeper = Sweeper(runtime.world, stage2)
+            # Asked for by hand it is taken, also where it is switched off as a daily habit.
+            sweeper = Sweeper(runtime.world, replace(stage2, census=True))
             try:
                 groups = await sweeper.take_census()
                 await sweeper.idle()
@@ -196,6 +215,8 @@ def census(
     said = with_store(config, data_dir, work)
     if as_json:
         print_json(said)
-        return
-    for line in said:
-        typer.echo(f"{line['ocp_group']}: {line['calls']} lines read, {line['news']} were news")
+    else:
+        for line in said:
+            typer.echo(f"{line['ocp_group']}: {line['calls']} lines read, {line['news']} were news")
+    if any(line["failures"] for line in said):
+        stop(Exit.TRY_AGAIN, "Not every hour could be counted: see `ocp-ingest reconcile status`.")
