@@ -43,6 +43,7 @@ LOGS: Final[dict[str, str]] = {
     "reconcile.lease_lost": "another runner has taken the group over",
     "reconcile.lease_kept": "a group's lease could not be given back; it ends by itself",
     "reconcile.alarm_unknown": "the timetable held an alarm that nobody knows; it was removed",
+    "record.unreadable": "a call's record is damaged and was read from its journal; run replay",
     "detect.crashed": "a call could not be looked at; the others were",
     "export.answer_lost": "a job's answer could not be written on one call; the others have it",
     "reconcile.unwatched": "incidents of a group could not be compared with its state just now",

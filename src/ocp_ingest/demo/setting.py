@@ -16,6 +16,8 @@ SIM_FILE = "ocp-sim.toml"
 HOUR_MS = 3_600_000
 # The day begins so long ago that it and its reconciliation end before now.
 BACK_MS = 72 * HOUR_MS
+# A loaded machine starts two processes in so many real seconds.
+SLOW_START_S = 15.0
 
 
 class DemoError(Exception):
@@ -89,6 +91,7 @@ def write_config(place: Place, *, port: int, sim_port: int, speed: float, real_s
         origin_ms=place.state.origin_ms,
         speed=speed,
         real_s=real_s,
+        back_s=SLOW_START_S * speed,
     )
     path.write_text(text, "utf-8")
     path.chmod(0o600)
@@ -134,7 +137,7 @@ requests_burst = 40
 [reconcile]
 detect_every_s = 1800
 # Both processes start within so much domain time, and the day begins before they do.
-census_back_s = 43200.0
+census_back_s = {back_s}
 
 [policy]
 # Two exports without a CDR are proof enough for a demonstration; the default is three.

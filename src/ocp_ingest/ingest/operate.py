@@ -60,9 +60,24 @@ async def mark_absent(world: World, call_id: str, *, who: str, reason: str) -> C
     return (await world.calls.append([event]))[0].call
 
 
-async def _load(world: World, call_id: str, reason: str) -> Call:
+async def close_incident(world: World, key: str, *, who: str, reason: str) -> None:
+    """Closes an open incident on a person's word.
+
+    Raises NotFound when none of that key is open, Invalid without a reason.
+    """
+    _check_reason(reason)
+    how = f"{who}: {reason.strip()}"
+    if not await world.incidents.close(key, world.clock.now_ms(), how):
+        raise NotFound(f"There is no open incident {key}.", key=key)
+
+
+def _check_reason(reason: str) -> None:
     if not 0 < len(reason.strip()) <= REASON_CHARS_MAX:
         raise Invalid(f"Say why, in 1 to {REASON_CHARS_MAX} characters.")
+
+
+async def _load(world: World, call_id: str, reason: str) -> Call:
+    _check_reason(reason)
     call = await world.calls.load(call_id)
     if call is None:
         raise NotFound(f"There is no call {call_id} here.", call_id=call_id)

@@ -23,10 +23,12 @@ from ocp_ingest.adapters.embedded.evidence import add_count
 from ocp_ingest.adapters.embedded.vault import Vault
 from ocp_ingest.adapters.journal import EVIDENCE_KINDS, VARIANTS_REFUSED, Row, derive, settle
 from ocp_ingest.core.call import Call, fold, merge, new
+from ocp_ingest.core.errors import Terminal
 from ocp_ingest.core.events import Event, canonical_hash
 from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.core.vendor import lookups
 from ocp_ingest.ports import Appended, CallPage, CallQuery, Pending
+from ocp_ingest.telemetry import log
 
 # Records derived anew in one transaction when the policy has changed.
 REDERIVE_BATCH: Final = 500
@@ -73,7 +75,7 @@ class EmbeddedCallStore:
 
     async def load(self, call_id: str) -> Call | None:
         """The record, or None."""
-        return self._database.read_now(lambda connection: _load(connection, call_id))
+        return self._database.read_now(lambda connection: self._record(connection, call_id)[0])
 
     async def journal(self, call_id: str) -> list[Event]:
         """All events of a call, decrypted."""
@@ -106,7 +108,10 @@ class EmbeddedCallStore:
     async def page(self, query: CallQuery) -> CallPage:
         """A page of calls, newest start first."""
         records, cursor = await self._database.read(lambda c: call_pages.page(c, query))
-        return CallPage([_DECODER.decode(record) for record in records], cursor)
+        try:
+            return CallPage([_DECODER.decode(record) for record in records], cursor)
+        except msgspec.MsgspecError:
+            raise Terminal("A record can't be read: run `ocp-ingest replay`.") from None
 
     async def rebuild(self, call_id: str) -> bool:
         """Folds the journal anew into record, columns and look-ups."""
@@ -131,8 +136,9 @@ class EmbeddedCallStore:
         for event in events:
             call_id = event.call_id
             if call_id not in calls:
-                held[call_id] = _load(connection, call_id)
-                calls[call_id] = held[call_id] or new(call_id)
+                record, readable = self._record(connection, call_id)
+                held[call_id] = record if readable else None
+                calls[call_id] = record or new(call_id)
             standing, is_new = self._journal(connection, event)
             calls[call_id] = merge(calls[call_id], standing)
             answers.append(Appended(standing, is_new, calls[call_id]))
@@ -155,9 +161,18 @@ class EmbeddedCallStore:
             add_count(connection, VARIANTS_REFUSED, 1)
         return settled.event, settled.new
 
+    def _record(self, connection: apsw.Connection, call_id: str) -> tuple[Call | None, bool]:
+        """The record and whether it could be read; if not, the journal gives it."""
+        try:
+            return _load(connection, call_id), True
+        except msgspec.MsgspecError:
+            log().error("record.unreadable", call_id=call_id)
+            return fold(call_id, journal_rows.read(connection, self._vault, call_id)), False
+
     def _rebuild(self, connection: apsw.Connection, call_id: str) -> bool:
         events = journal_rows.read(connection, self._vault, call_id)
-        held = _load(connection, call_id)
+        record, readable = self._record(connection, call_id)
+        held = record if readable else None
         before = connection.total_changes()
         if not events:
             return change(connection, "DELETE FROM call WHERE call_id=?", (call_id,)) > 0
@@ -194,6 +209,7 @@ class EmbeddedCallStore:
 
 
 def _load(connection: apsw.Connection, call_id: str) -> Call | None:
+    """The record as it is kept. Raises msgspec.MsgspecError when it can't be read."""
     record = value(connection, "SELECT record FROM call WHERE call_id=?", (call_id,))
     return None if record is None else _DECODER.decode(record)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from ocp_ingest.entrypoints.cli import admin, calls, demo, reconcile, serve
+from ocp_ingest.entrypoints.cli import admin, calls, demo, incidents, reconcile, serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ serve.register(app)
 demo.register(app)
 admin.register(app)
 app.add_typer(calls.app, name="calls")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(reconcile.app, name="reconcile")
 
 
