@@ -178,6 +178,16 @@ class TestStuck:
         assert len(theatre.ocp.ours) == 1
         assert theatre.incidents() == {}
 
+    async def test_an_ocp_that_is_always_slow_is_waited_for_longer_each_time(self) -> None:
+        """Else every export of a slow tenant would be cancelled until retention is over."""
+        theatre = Theatre()
+        await a_lost_call(theatre)
+        theatre.ocp.takes_ms = 2 * HOUR_MS
+        await theatre.live(4 * DAY_MS)
+        assert await stored(theatre)
+        assert theatre.ends()[0] == "stuck"
+        assert len(theatre.ocp.ours) <= 5
+
     async def test_with_a_vendor_that_never_completes_every_number_stays_bounded(self) -> None:
         theatre = Theatre(groups=(GROUP, "other"))
         await theatre.announced("c")

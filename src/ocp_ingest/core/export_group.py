@@ -11,7 +11,8 @@ Finish EXPIRED          third in a row: the cap halves (48 → 24 → 12 → 6 �
 Bisect                  the window's range becomes suspect: windows there get half its hours
 Quarantine              the hour is in no window until its retry
 Block                   nothing is exported until then
-HalfOpen                windows of one hour only, until one planned after it succeeds
+HalfOpen                windows of one hour only, until one planned after it succeeds; a stuck
+                        export teaches that it takes at least so long
 Abandon                 cool down for a quarter of an hour
 
 The state is a value: a runner reads it, asks `gate`, plans with `caps_of`, and keeps what `after`
@@ -41,6 +42,7 @@ from ocp_ingest.core.export_job import (
     Quarantine,
     StartDownloads,
     State,
+    wait_ms,
 )
 from ocp_ingest.core.limits import HOUR_MS, SECOND_MS
 from ocp_ingest.core.plan import Caps, PoisonHour, Suspect
@@ -170,12 +172,20 @@ def after(  # noqa: PLR0911 - one return for each row of the table above
         case Block(until_ms=until, why=why):
             return replace(group, blocked_until=until, blocked_why=why, busy_since=None)
         case HalfOpen():
-            return replace(group, half_open_since=now, blocked_until=0, blocked_why="")
+            return _stuck(group, job, now, policy)
         case Abandon():
             until = max(group.cooldown_until, now + policy.cooldown_ms)
             return replace(group, cooldown_until=until, busy_since=None)
         case _:
             return group
+
+
+def _stuck(group: GroupState, job: ExportJob, now: int, policy: Policy) -> GroupState:
+    """It took at least as long as we waited: else a slow OCP would be given up on for ever."""
+    model = group.model
+    if job.end is End.STUCK:
+        model = model.observe(job.hours, wait_ms(job, policy) / SECOND_MS)
+    return replace(group, model=model, half_open_since=now, blocked_until=0, blocked_why="")
 
 
 def _backed_off(group: GroupState, job: ExportJob, action: BackOff) -> GroupState:

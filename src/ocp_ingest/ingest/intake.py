@@ -331,7 +331,8 @@ async def _open_conflict(world: World, call_id: str) -> None:
 
 async def _wake(world: World, done: Appended) -> None:
     """Puts the call into the queue when our own pipeline has something to do for it now."""
-    if done.new and needs_step(world, done.call):
+    # A repeat wakes it too: the one who journalled it first may have died before waking anybody.
+    if needs_step(world, done.call):
         await world.queue.put(
             f"{STEP_QUEUE_KEY}:{done.call.call_id}", {"call_id": done.call.call_id}
         )
