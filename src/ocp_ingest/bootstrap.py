@@ -17,8 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from ocp_ingest import config as config_module
 from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
 from ocp_ingest.adapters.embedded.clock import ScaledClock, SystemClock
@@ -33,7 +31,6 @@ from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
 from ocp_ingest.adapters.ocp.client import OcpClient
 from ocp_ingest.adapters.ocp.settings import configured
 from ocp_ingest.config_model import Config
-from ocp_ingest.core.settings import Settings
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.world import Stage2
@@ -91,7 +88,7 @@ def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
     database = Database(data_dir / DATABASE_FILE, backlog_max=limits.writer_backlog_max)
     try:
         vault = Vault(data_dir / VAULT_FILE)
-        settings = _settings(config)
+        settings = config_module.settings(config)
         recordings = EmbeddedRecordingStore(data_dir / "recordings")
         if presence.alone:
             recordings.sweep()
@@ -116,15 +113,6 @@ def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
         config=config, world=world, database=database, recordings=recordings, book=book,
         presence=presence,
     )  # fmt: skip
-
-
-def _settings(config: Config) -> Settings:
-    """The core's settings; without an Export API nothing is promised of one."""
-    settings = config_module.settings(config)
-    if configured(config.ocp):
-        return settings
-    policy = msgspec.structs.replace(settings.policy, export_enabled=False)
-    return msgspec.structs.replace(settings, policy=policy)
 
 
 @asynccontextmanager

@@ -12,8 +12,7 @@ import re
 from typing import Final
 
 from ocp_ingest.core.errors import Invalid
-
-LANDING: Final = "landing"
+from ocp_ingest.core.settings import LANDING
 
 KEY_BYTES_MAX: Final = 1_024
 PART_BYTES_MAX: Final = 255

@@ -15,8 +15,7 @@ from ocp_ingest import bootstrap
 from ocp_ingest.adapters.tokens.setup import authority
 from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid
-from ocp_ingest.ingest import housekeeping, pipeline
-from ocp_ingest.ingest.intake import STEP_QUEUE_KEY
+from ocp_ingest.ingest import housekeeping, pipeline, tell
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile import schedule
 from ocp_ingest.reconcile.sweep import Sweeper
@@ -76,7 +75,7 @@ async def take_up(world: World) -> int:
         for entry in page:
             call = await world.calls.load(entry.call_id)
             if call is not None and pipeline.step_due(world, call) is not None:
-                await world.queue.put(f"{STEP_QUEUE_KEY}:{call.call_id}", {"call_id": call.call_id})
+                await tell.workers(world, call.call_id)
                 queued += 1
         after = page[-1]
     return queued

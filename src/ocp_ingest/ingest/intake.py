@@ -17,16 +17,15 @@ from ocp_ingest.core.audio import AudioParser
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import Conflict, Invalid, TooLarge
 from ocp_ingest.core.events import Source
-from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import usable, works
 from ocp_ingest.core.limits import MIB, RECORDING_VERSIONS_MAX
 from ocp_ingest.core.recording import Name, correlate
 from ocp_ingest.core.settings import LANDING
 from ocp_ingest.core.vendor import Context, Parsed, parse, said_group
+from ocp_ingest.ingest import tell
+from ocp_ingest.ingest.pipeline import STEPS
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Appended, Landed, Upload
-
-STEP_QUEUE_KEY = "call"
 
 
 class TakenEvent(msgspec.Struct, frozen=True):
@@ -317,28 +316,15 @@ def _result(
 
 
 async def _open_conflict(world: World, call_id: str) -> None:
-    await world.incidents.open(
-        Incident(
-            key="recording_conflict",
-            kind="recording_conflict",
-            text="Different recordings arrived for one dialog; both are kept, the first counts.",
-            opened_at_ms=world.clock.now_ms(),
-            calls=1,
-            sample=(call_id,),
-        )
-    )
+    text = "Different recordings arrived for one dialog; both are kept, the first counts."
+    await tell.people(world, "recording_conflict", text, calls=[call_id])
 
 
 async def _wake(world: World, done: Appended) -> None:
     """Puts the call into the queue when our own pipeline has something to do for it now."""
     # A repeat wakes it too: the one who journalled it first may have died before waking anybody.
     if needs_step(world, done.call):
-        await world.queue.put(
-            f"{STEP_QUEUE_KEY}:{done.call.call_id}", {"call_id": done.call.call_id}
-        )
-
-
-_OWN_STEPS = frozenset({"inspect", "validate", "route", "store"})
+        await tell.workers(world, done.call.call_id)
 
 
 def needs_step(world: World, call: Call) -> bool:
@@ -346,7 +332,7 @@ def needs_step(world: World, call: Call) -> bool:
     if not call.recordings:
         return False  # most events: all of our own steps are about a recording
     policy = world.settings.policy
-    return any(w.action in _OWN_STEPS and w.code != "awaits_cdr" for w in works(call, policy))
+    return any(w.action in STEPS and w.code != "awaits_cdr" for w in works(call, policy))
 
 
 def describe(taken: Sequence[TakenEvent]) -> dict[str, Any]:

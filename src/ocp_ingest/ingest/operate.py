@@ -8,7 +8,7 @@ from ocp_ingest.core import events as ev
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import Conflict, Invalid, NotFound
 from ocp_ingest.core.lifecycle import outcome
-from ocp_ingest.ingest.intake import STEP_QUEUE_KEY
+from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.world import World
 
 # A reason is for auditors; a novel is not one.
@@ -41,7 +41,7 @@ async def act(
         dialog_id=dialog_id,
     )  # fmt: skip
     call = (await world.calls.append([event]))[0].call
-    await world.queue.put(f"{STEP_QUEUE_KEY}:{call_id}", {"call_id": call_id})
+    await tell.workers(world, call_id)
     return call
 
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import OcpIngestError, Terminal, Transient
-from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work, works
+from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.postprocess import inspect, validate
 from ocp_ingest.ingest.store import pin, store
 from ocp_ingest.ingest.world import World
@@ -118,14 +118,11 @@ async def _give_back(world: World, message: Message, failed: OcpIngestError) -> 
 
 async def _open_parked(world: World, message: Message, failed: OcpIngestError) -> None:
     with contextlib.suppress(Transient):  # else it is said again at the next try
-        await world.incidents.open(
-            Incident(
-                key=f"step_parked:{failed.code}",
-                kind="step_parked",
-                severity="critical",
-                text=f"A step keeps failing: {failed.text}",
-                opened_at_ms=world.clock.now_ms(),
-                calls=1,
-                sample=(message.body["call_id"],),
-            )
+        await tell.people(
+            world,
+            "step_parked",
+            f"A step keeps failing: {failed.text}",
+            key=f"step_parked:{failed.code}",
+            severity="critical",
+            calls=[message.body["call_id"]],
         )

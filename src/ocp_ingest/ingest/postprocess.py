@@ -16,11 +16,11 @@ from ocp_ingest.core import events as ev
 from ocp_ingest.core.audio import AudioParser
 from ocp_ingest.core.call import Call, Version
 from ocp_ingest.core.errors import Damaged, NotFound
-from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work
 from ocp_ingest.core.routing import object_key, route
 from ocp_ingest.core.rules import judge, version_of
 from ocp_ingest.core.settings import LANDING, QUARANTINE
+from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.world import World
 
 
@@ -59,17 +59,8 @@ async def landing_lost(world: World, call: Call, work: Work, how: str) -> Call:
         call.call_id, work.dialog_id, work.sha256,
         at_ms=world.clock.now_ms(), landing_key=version.at_hand, how=how,
     )  # fmt: skip
-    await world.incidents.open(
-        Incident(
-            key="landing_missing",
-            kind="landing_missing",
-            severity="critical",
-            text="A received recording is gone from the landing store; OCP is asked for it again.",
-            opened_at_ms=world.clock.now_ms(),
-            calls=1,
-            sample=(call.call_id,),
-        )
-    )
+    text = "A received recording is gone from the landing store; OCP is asked for it again."
+    await tell.people(world, "landing_missing", text, severity="critical", calls=[call.call_id])
     return (await world.calls.append([event]))[0].call
 
 

@@ -15,10 +15,10 @@ from ocp_ingest.core import events as ev
 from ocp_ingest.core.calendar import rfc3339
 from ocp_ingest.core.call import Call, Place, Version
 from ocp_ingest.core.errors import Conflict, Damaged, NotFound, Terminal
-from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work, start_ms
 from ocp_ingest.core.routing import UNASSIGNED, object_key, route
 from ocp_ingest.core.settings import LANDING
+from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.postprocess import landing_lost
 from ocp_ingest.ingest.world import World
 
@@ -39,7 +39,8 @@ async def pin(world: World, call: Call, work: Work) -> Call:
         key=key, rule=chosen.rule,
     )  # fmt: skip
     if chosen.lob == UNASSIGNED:
-        await _say(world, call, "unassigned", "Calls match no routing rule; add one.")
+        text = "Calls match no routing rule; add one."
+        await tell.people(world, "unassigned", text, calls=[call.call_id])
     return (await world.calls.append([event]))[0].call
 
 
@@ -59,7 +60,8 @@ async def store(world: World, call: Call, work: Work) -> Call:
     except (NotFound, Damaged) as gone:
         return await landing_lost(world, call, work, gone.text)
     except Conflict as conflict:
-        await _say(world, call, "object_conflict", "Another object stands at a recording's key.")
+        text = "Another object stands at a recording's key."
+        await tell.people(world, "object_conflict", text, calls=[call.call_id])
         raise Terminal(
             "Another object stands at the key of this recording; nothing was overwritten.",
             call_id=call.call_id,
@@ -103,16 +105,3 @@ _CALL_FIELDS: Final = (
     "duration_ms", "exit_status", "channel", "entry_app", "direction", "customer_id", "session_id",
     "connection_id", "account_id", "ocp_group", "result_codes",
 )  # fmt: skip
-
-
-async def _say(world: World, call: Call, kind: str, text: str) -> None:
-    await world.incidents.open(
-        Incident(
-            key=kind,
-            kind=kind,
-            text=text,
-            opened_at_ms=world.clock.now_ms(),
-            calls=1,
-            sample=(call.call_id,),
-        )
-    )

@@ -21,10 +21,9 @@ from ocp_ingest.core import words
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.eligibility import deadline_at
 from ocp_ingest.core.errors import OcpIngestError
-from ocp_ingest.core.incidents import Incident
 from ocp_ingest.core.lifecycle import Work, due, start_ms
 from ocp_ingest.core.plan import PendingCall
-from ocp_ingest.ingest.intake import STEP_QUEUE_KEY
+from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.pipeline import STEPS
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Pending
@@ -147,16 +146,13 @@ async def _look(
     except Exception as bug:
         error = type(bug).__name__
         log().error("detect.crashed", call_id=call_id, error=error, exc_info=True)
-        await world.incidents.open(
-            Incident(
-                key="step_parked:detect",
-                kind="step_parked",
-                severity="critical",
-                text=f"A call can't be looked at: {error}; see the log.",
-                opened_at_ms=now_ms,
-                calls=1,
-                sample=(call_id,),
-            )
+        await tell.people(
+            world,
+            "step_parked",
+            f"A call can't be looked at: {error}; see the log.",
+            key="step_parked:detect",
+            severity="critical",
+            calls=[call_id],
         )
 
 
@@ -166,7 +162,7 @@ async def _sort(
     """Does the first thing that is due; what follows from it is due at the next look."""
     ready = due(call, world.settings.policy, now_ms)
     if any(work.action in STEPS for work in ready):
-        await world.queue.put(f"{STEP_QUEUE_KEY}:{call.call_id}", {"call_id": call.call_id})
+        await tell.workers(world, call.call_id)
         found.resumed += 1
     for work in ready:
         if _closes(work):
@@ -222,16 +218,13 @@ async def close(world: World, call: Call, work: Work) -> Call:
         work.action
     )
     if kind is not None:
-        await world.incidents.open(
-            Incident(
-                key=f"{kind}:{call.get('ocp_group') or 'unknown'}",
-                kind=kind,
-                severity="critical" if kind == "recording_lost" else "warning",
-                text=reason,
-                opened_at_ms=now_ms,
-                calls=1,
-                sample=(call.call_id,),
-            )
+        await tell.people(
+            world,
+            kind,
+            reason,
+            key=f"{kind}:{call.get('ocp_group') or 'unknown'}",
+            severity="critical" if kind == "recording_lost" else "warning",
+            calls=[call.call_id],
         )
     log().info("call.closed", call_id=call.call_id, action=work.action, code=work.code)
     return (await world.calls.append([event]))[0].call

@@ -23,9 +23,10 @@ from ocp_ingest.core.call import Call
 from ocp_ingest.core.eligibility import deadline_at
 from ocp_ingest.core.export_group import INCIDENT_OF, GroupState, alarms
 from ocp_ingest.core.export_job import End, ExportJob, Nothing, Observation, Unavailable
-from ocp_ingest.core.incidents import INCIDENT_KINDS, SAMPLE_CALLS_MAX, Incident
+from ocp_ingest.core.incidents import SAMPLE_CALLS_MAX
 from ocp_ingest.core.lifecycle import start_ms
 from ocp_ingest.core.limits import DAY_MS
+from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import CallQuery
 from ocp_ingest.reconcile.detect import Ask
@@ -188,16 +189,5 @@ async def _silence(world: World, ocp_group: str) -> Wrong:
 
 
 async def _open(world: World, key: str, kind: str, text: str, sample: tuple[str, ...] = ()) -> None:
-    assert kind in INCIDENT_KINDS, f"incident kind {kind} has no meaning and no runbook"
     severity: Literal["warning", "critical"] = "critical" if kind in _CRITICAL else "warning"
-    await world.incidents.open(
-        Incident(
-            key=key,
-            kind=kind,
-            severity=severity,
-            text=text,
-            opened_at_ms=world.clock.now_ms(),
-            calls=len(sample),
-            sample=sample,
-        )
-    )
+    await tell.people(world, kind, text, key=key, severity=severity, calls=sample)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ocp_ingest.adapters.embedded.disk import Disk, fate
-from ocp_ingest.adapters.keys import LANDING
 from ocp_ingest.core.errors import Transient
 from ocp_ingest.core.limits import BLOCK_BYTES
+from ocp_ingest.core.settings import LANDING
 from ocp_ingest.ports import Landed
 
 

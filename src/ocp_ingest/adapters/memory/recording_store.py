@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from ocp_ingest.adapters.keys import LANDING, check, check_bucket, check_deletable
+from ocp_ingest.adapters.keys import check, check_bucket, check_deletable
 from ocp_ingest.adapters.memory.faults import Faults
 from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.core.errors import Conflict, Damaged, NotFound, Transient
 from ocp_ingest.core.limits import BLOCK_BYTES
+from ocp_ingest.core.settings import LANDING
 from ocp_ingest.ports import Landed, ObjectInfo
 
 _NAME: Final = "{:032x}"
