@@ -45,7 +45,7 @@ bench: .venv/.ready  ## measure, print ratios against named peers
 .PHONY: lock
 lock: .venv/.ready  ## resolve the dependencies anew
 	@.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade \
-	    --python-version 3.11 pyproject.toml --extra sim --group dev -o requirements/dev.lock
+	    --python-version 3.11 pyproject.toml --extra aws --extra sim --group dev -o requirements/dev.lock
 
 .PHONY: ci
 ci: check test demo  ## what has to pass before anything lands

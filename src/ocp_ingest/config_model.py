@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from ocp_ingest.adapters.aws.settings import AwsSettings
 from ocp_ingest.adapters.ocp.settings import OcpSettings
 from ocp_ingest.adapters.tokens.settings import Auth
 from ocp_ingest.core.eligibility import Policy
@@ -126,5 +127,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fetch: Fetch = Fetch()
     ocp: OcpSettings = OcpSettings()
     reconcile: Reconcile = Reconcile()
+    aws: AwsSettings = AwsSettings()
     clock: ClockSection = ClockSection()
     log: Log = Log()
