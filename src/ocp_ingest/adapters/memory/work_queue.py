@@ -111,7 +111,9 @@ class MemoryWorkQueue:
 
     def _until_next_ms(self, default_ms: int) -> int:
         times = [m.at_ms for m in self._state.messages.values() if m.state != "parked"]
-        return max(1, min(times, default=default_ms) - self._clock.now_ms())
+        if not times:
+            return max(1, default_ms)
+        return max(1, min(times) - self._clock.now_ms())
 
     async def _wait(self, bell: asyncio.Event, duration_ms: int) -> None:
         waits = [
