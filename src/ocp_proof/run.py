@@ -163,7 +163,8 @@ class _Stage:
         )
 
     def _is_quiet(self) -> bool:
-        return not self.book.open and all(row.pend_at is None for row in self.state.rows.values())
+        waits = any(row.pend_at is not None for row in self.state.rows.values())
+        return not (waits or ending.asked_for(self.book))
 
     async def _live(self, number: int) -> None:
         """One place for a process: after a death the next one starts, some time later."""
