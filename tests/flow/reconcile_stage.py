@@ -147,7 +147,7 @@ class Theatre:
             await self._turn()
             if done():
                 return
-            next_ms = self.clock.next_at()
+            next_ms = self.next_at()
             assert next_ms is not None, "everything sleeps for good"
             assert next_ms <= end_ms, "it did not come to pass in time"
             self.clock.advance_to(next_ms)
@@ -157,12 +157,16 @@ class Theatre:
         end_ms = self.clock.now_ms() + duration_ms
         while True:
             await self._turn()
-            next_ms = self.clock.next_at()
+            next_ms = self.next_at()
             if next_ms is None or next_ms > end_ms:
                 break
             self.clock.advance_to(next_ms)
         self.clock.advance_to(end_ms)
         await self._turn()
+
+    def next_at(self) -> int | None:
+        """When something happens by itself next."""
+        return self.clock.next_at()
 
     async def sweep(self, *, within_ms: int = 2 * DAY_MS) -> None:
         """One sweep, and all that follows from it at once."""

@@ -90,8 +90,12 @@ class Stage:
     def restart(self) -> None:
         """A new process: what was not durable is gone."""
         self.faults = Faults(self.clock)
-        state, faults, limits = self.state, self.faults, self.settings.limits
-        self.world = World(
+        self.world = self.world_with(self.faults)
+
+    def world_with(self, faults: Faults) -> World:
+        """The ports of one process, or of one invocation, with faults of its own."""
+        state, limits = self.state, self.settings.limits
+        return World(
             settings=self.settings,
             clock=self.clock,
             calls=MemoryCallStore(state, faults, self.settings.policy),

@@ -30,8 +30,8 @@ from ocp_ingest.core.plan import Caps, Window
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import CallQuery
 from ocp_ingest.reconcile.book import Lease
-from ocp_ingest.reconcile.download import FAILED, load_results
 from ocp_ingest.reconcile.plan import next_attempt
+from ocp_ingest.reconcile.results import FAILED, load_results
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import log
 
@@ -67,6 +67,20 @@ async def state(stage2: Stage2, ocp_group: str) -> CensusState:
     """How far the census of a group has come."""
     body = await stage2.book.note(_ref(ocp_group))
     return msgspec.json.decode(body, type=CensusState) if body else CensusState()
+
+
+def _at_once_ref(ocp_group: str) -> str:
+    return f"census-at-once:{ocp_group}"
+
+
+async def is_wanted_at_once(stage2: Stage2, ocp_group: str) -> bool:
+    """Whether somebody asked for a count at once, and it is not through."""
+    return await stage2.book.note(_at_once_ref(ocp_group)) == b"1"
+
+
+async def want_at_once(stage2: Stage2, ocp_group: str, *, wanted: bool) -> None:
+    """Remembers that, for runners that do not live until the count is through."""
+    await stage2.book.put_note(_at_once_ref(ocp_group), b"1" if wanted else b"")
 
 
 async def window(

@@ -6,12 +6,15 @@ returned, per OCP group, for planning.
 
 A call whose OCP group nobody told us is asked for in the default group. Without a default, all
 configured groups are asked one after the other, and only the last one's "no" is a miss.
+
+Records are read some at a time and sorted one after the other, in the order of the index. Whoever
+has only so much time says when it is `over`; what was not looked at is as old at the next look.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -27,6 +30,7 @@ from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.pipeline import STEPS
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Pending
+from ocp_ingest.reconcile.together import RECORDS_AT_ONCE, together
 from ocp_ingest.telemetry import log
 
 # One sweep looks at so many calls; the rest is as old tomorrow and the next sweep takes them.
@@ -55,20 +59,30 @@ class Detected(msgspec.Struct):
     resumed: int = 0
     closed: dict[str, int] = {}
     asks: dict[str, list[Ask]] = {}
+    unfinished: bool = False  # time was over before all were looked at
+
+
+def never() -> bool:
+    """The time of who has all of it."""
+    return False
 
 
 async def detect(
-    world: World, ocp_group: str | None = None, *, groups: Sequence[str] = ()
-) -> Detected:
+    world: World, ocp_group: str | None = None, *, groups: Sequence[str] = (),
+    over: Callable[[], bool] = never,
+) -> Detected:  # fmt: skip
     """Looks at every call whose work is due, of one group or of all, and does what it can.
 
     `groups` are those that may be asked for calls of an unknown group.
     """
     found = Detected()
     now_ms = world.clock.now_ms()
-    async for entry in _due(world, now_ms, ocp_group):
-        found.looked_at += 1
-        await _look(world, entry.call_id, groups, found, now_ms)
+    async for lot in _lots(world, now_ms, ocp_group):
+        if over():
+            found.unfinished = True
+            break
+        found.looked_at += len(lot)
+        await _look(world, lot, groups, found, now_ms)
     if ocp_group is not None:
         found.asks = {ocp_group: found.asks[ocp_group]} if ocp_group in found.asks else {}
     if found.looked_at:
@@ -79,15 +93,20 @@ async def detect(
     return found
 
 
-async def due_asks(world: World, groups: Sequence[str] = ()) -> dict[str, list[Ask]]:
-    """What a detection would return for planning, per group; changes nothing."""
+async def due_asks(
+    world: World, groups: Sequence[str] = (), ocp_group: str | None = None,
+    *, over: Callable[[], bool] = never,
+) -> dict[str, list[Ask]]:  # fmt: skip
+    """What a detection of one group or of all would return for planning; changes nothing."""
     found: dict[str, list[Ask]] = {}
     now_ms = world.clock.now_ms()
-    async for entry in _due(world, now_ms, None):
-        call = await world.calls.load(entry.call_id)
-        ready = due(call, world.settings.policy, now_ms) if call is not None else []
-        if call is not None and not any(_closes(work) for work in ready):
-            _add_asks(world, call, ready, groups, found)
+    async for lot in _lots(world, now_ms, ocp_group):
+        if over():
+            break
+        for call in await together([entry.call_id for entry in lot], world.calls.load):
+            ready = due(call, world.settings.policy, now_ms) if call is not None else []
+            if call is not None and not any(_closes(work) for work in ready):
+                _add_asks(world, call, ready, groups, found)
     return found
 
 
@@ -117,6 +136,18 @@ def _asked(call: Call) -> Counter[str]:
     )
 
 
+async def _lots(world: World, now_ms: int, ocp_group: str | None) -> AsyncIterator[list[Pending]]:
+    """What is due, as much at a time as is read at once."""
+    lot: list[Pending] = []
+    async for entry in _due(world, now_ms, ocp_group):
+        lot.append(entry)
+        if len(lot) == RECORDS_AT_ONCE:
+            yield lot
+            lot = []
+    if lot:
+        yield lot
+
+
 async def _due(world: World, now_ms: int, ocp_group: str | None) -> AsyncIterator[Pending]:
     # Whoever asks for a group may have to ask for calls of no known group too.
     parts = [None] if ocp_group is None else list(dict.fromkeys((ocp_group, UNKNOWN_GROUP)))
@@ -134,26 +165,42 @@ async def _due(world: World, now_ms: int, ocp_group: str | None) -> AsyncIterato
 
 
 async def _look(
-    world: World, call_id: str, groups: Sequence[str], found: Detected, now_ms: int
+    world: World, lot: Sequence[Pending], groups: Sequence[str], found: Detected, now_ms: int
 ) -> None:
-    """Sorts one call; one that meets a bug must not keep all others from being looked at."""
-    try:
-        call = await world.calls.load(call_id)
-        if call is not None:
-            await _sort(world, call, groups, found, now_ms)
-    except OcpIngestError:
-        raise
-    except Exception as bug:
-        error = type(bug).__name__
-        log().error("detect.crashed", call_id=call_id, error=error, exc_info=True)
-        await tell.people(
-            world,
-            "step_parked",
-            f"A call can't be looked at: {error}; see the log.",
-            key="step_parked:detect",
-            severity="critical",
-            calls=[call_id],
-        )
+    """Sorts some calls; one that meets a bug must not keep all others from being looked at."""
+
+    async def load(call_id: str) -> Call | Exception | None:
+        try:
+            return await world.calls.load(call_id)
+        except OcpIngestError:
+            raise
+        except Exception as bug:
+            return bug
+
+    call_ids = [entry.call_id for entry in lot]
+    for call_id, call in zip(call_ids, await together(call_ids, load), strict=True):
+        try:
+            if isinstance(call, Exception):
+                raise call
+            if call is not None:
+                await _sort(world, call, groups, found, now_ms)
+        except OcpIngestError:
+            raise
+        except Exception as bug:
+            await _crashed(world, call_id, bug)
+
+
+async def _crashed(world: World, call_id: str, bug: Exception) -> None:
+    error = type(bug).__name__
+    log().error("detect.crashed", call_id=call_id, error=error, exc_info=bug)
+    await tell.people(
+        world,
+        "step_parked",
+        f"A call can't be looked at: {error}; see the log.",
+        key="step_parked:detect",
+        severity="critical",
+        calls=[call_id],
+    )
 
 
 async def _sort(

@@ -20,7 +20,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -37,53 +37,52 @@ from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile import watch
 from ocp_ingest.reconcile.export import is_wanted
 from ocp_ingest.reconcile.ports import Expired, ExportFile, FetchedFile
+from ocp_ingest.reconcile.results import (
+    FileResult,
+    FileResults,
+    Part,
+    Said,
+    count,
+    in_part,
+    is_open,
+    keep_results,
+    load_results,
+    manifest_of,
+    ref_of,
+)
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import log
 
-Said = Literal["stored", "unusable", "conflict", "taken", "skipped", "failed", "gone"]
-
-# Results without the file.
-FAILED: Final = frozenset({"failed", "gone"})
-# Files between two writes of the results. A crash costs these results, not the recordings, which
-# are found to be here.
+# Files between two writes of the results, at least, and as a part of all: the list is written
+# whole, and an export may have 96,000 files. A crash costs these results, not the recordings,
+# which are found to be here.
 _KEEP_EVERY: Final = 64
-
-
-class FileResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one file of an export; `file` is the listed one it came in."""
-
-    file: str
-    name: str
-    result: Said
-    call_id: str = ""
-    dialog_id: str = ""
-    sha256: str = ""
-    new: int = 0  # of a CDR file: events that were news to us
-    lines: int = 0
-    why: str = ""
+_KEEP_PART: Final = 8
 
 
 class Downloads:
-    """One round of downloads of one job; `results` grows, keyed by listed file."""
+    """One round of downloads of one job, or a part of it; `results` grows, keyed by listed file."""
 
     def __init__(
-        self, world: World, stage2: Stage2, job: ExportJob, slots: asyncio.Semaphore
-    ) -> None:
+        self, world: World, stage2: Stage2, job: ExportJob, slots: asyncio.Semaphore,
+        part: Part = "all",
+    ) -> None:  # fmt: skip
         """`slots` bounds the files of the whole group that are fetched at once."""
         self._world = world
         self._stage2 = stage2
         self._job = job
         self._slots = slots
         self._source: Source = "census" if is_census(job) else "export"
-        self._kept = 0
-        self.results: dict[str, list[FileResult]] = {}
+        self._part = part
+        self._listed: list[ExportFile] = []
+        self._news = 0
+        self.results: FileResults = {}
 
     async def run(self, until_ms: int) -> Results:
         """Fetches what has no result yet, in bounded parallel, before `until_ms`."""
-        listed = await manifest_of(self._stage2, self._job)
-        self.results = await load_results(self._stage2, self._job)
-        self._kept = len(self.results)
-        todo = [file for file in listed if self._is_open(file)]
+        self._listed = in_part(await manifest_of(self._stage2, self._job), self._part)
+        self.results = await load_results(self._stage2, self._job, self._part)
+        todo = [file for file in self._listed if is_open(file, self.results)]
 
         async def one(file: ExportFile) -> None:
             async with self._slots:
@@ -98,21 +97,20 @@ class Downloads:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._keep()
-        return self._count(listed)
+        return self.count()
+
+    def count(self) -> Results:
+        """How far this round, or this part of it, has come."""
+        return count(self._listed, self.results, ref_of(self._job, self._job.round, self._part))
 
     async def keep(self) -> None:
         """Writes the results so far, if there are new ones."""
-        if len(self.results) != self._kept:
+        if self._news:
             await self._keep()
 
     async def _keep(self) -> None:
-        self._kept = len(self.results)
-        body = msgspec.json.encode(self.results)
-        await self._stage2.book.put_note(_ref(self._job, self._job.round), body)
-
-    def _is_open(self, file: ExportFile) -> bool:
-        held = self.results.get(file.name)
-        return held is None or any(said.result == "failed" for said in held)
+        self._news = 0
+        await keep_results(self._stage2, self._job, self._part, self.results)
 
     async def _file(self, file: ExportFile) -> None:
         said: list[FileResult] = []
@@ -135,7 +133,8 @@ class Downloads:
         log().info(
             "download.file_done", job_key=self._job.job_key, results=[r.result for r in said]
         )
-        if len(self.results) - self._kept >= _KEEP_EVERY:
+        self._news += 1
+        if self._news >= max(_KEEP_EVERY, len(self.results) // _KEEP_PART):
             await self._keep()
 
     async def _fetch(self, file: ExportFile, said: list[FileResult]) -> None:
@@ -248,50 +247,10 @@ class Downloads:
             number_key=settings.number_key,
         )
 
-    def _count(self, listed: list[ExportFile]) -> Results:
-        flat = [said.result for held in self.results.values() for said in held]
-        # Out of time: nobody has tried these yet.
-        untried = sum(file.name not in self.results for file in listed)
-        failed, gone = flat.count("failed"), flat.count("gone")
-        return Results(
-            done=len(flat) - failed - gone,
-            failed=failed + untried,
-            gone=gone,
-            ref=_ref(self._job, self._job.round),
-        )
-
 
 def is_census(job: ExportJob) -> bool:
     """Whether a job counts the calls of its hours, for no call in particular."""
     return not job.call_ids
-
-
-def _ref(job: ExportJob, number: int) -> str:
-    # A round belongs to one worker, so a paused one can't overwrite what its successor wrote.
-    return f"results:{job.job_key}:{number}"
-
-
-async def load_results(stage2: Stage2, job: ExportJob) -> dict[str, list[FileResult]]:
-    """Results of a job so far, by listed file: those of its last round that wrote any."""
-    for number in range(job.round, 0, -1):
-        body = await stage2.book.note(_ref(job, number))
-        if body is not None:
-            return msgspec.json.decode(body, type=dict[str, list[FileResult]])
-    return {}
-
-
-async def failing(stage2: Stage2, job: ExportJob) -> list[str]:
-    """Why files of a job could not be fetched, one text for each."""
-    results = (await load_results(stage2, job)).values()
-    return [said.why for held in results for said in held if said.result in FAILED]
-
-
-async def manifest_of(stage2: Stage2, job: ExportJob) -> list[ExportFile]:
-    """The listed files of a job's export. Raises Transient when the list can't be read."""
-    body = await stage2.book.note(job.manifest_ref) if job.manifest_ref else None
-    if body is None:
-        raise Transient("The export's file list is not there.", job_key=job.job_key)
-    return msgspec.json.decode(body, type=list[ExportFile])
 
 
 async def _lines(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

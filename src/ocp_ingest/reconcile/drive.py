@@ -74,8 +74,8 @@ class Driver:
         self._keeping = asyncio.Lock()
         self._slots = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
 
-    async def start(self, job: ExportJob) -> None:
-        """Keeps a new job. Raises Conflict when the lease is lost."""
+    async def keep(self, job: ExportJob) -> None:
+        """Keeps a job as it is, new or not. Raises Conflict when the lease is lost."""
         await self._stage2.book.keep(self.lease, job=job)
         self.jobs[job.job_key] = job
 
@@ -106,7 +106,7 @@ class Driver:
         try:
             while steps < JOB_STEPS_MAX:
                 steps += 1
-                job, action = await self._step(job, seen)
+                job, action = await self.go(job, seen)
                 if job.state is State.ENDED:
                     return Driven(job)
                 wait_until_ms = self._waits(action)
@@ -128,7 +128,11 @@ class Driver:
         log().error("export.spinning", job_key=job.job_key, state=job.state.value)
         return Driven(job, wait_until_ms=self._world.clock.now_ms() + MINUTE_MS)
 
-    async def _step(self, job: ExportJob, seen: Observation) -> tuple[ExportJob, Action]:
+    async def go(self, job: ExportJob, seen: Observation) -> tuple[ExportJob, Action]:
+        """Decides, and keeps the job as decided; the action is the caller's to do.
+
+        Raises Conflict when another runner has the job.
+        """
         before = job
         async with self._keeping:
             now_ms = self._world.clock.now_ms()

@@ -29,6 +29,7 @@ from ocp_ingest.core.recording import EXTENSIONS, parse_name
 from ocp_ingest.ingest import intake
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.ports import FileList
+from ocp_ingest.reconcile.together import together
 from ocp_ingest.reconcile.world import Stage2
 
 # The `kind` of an Unavailable that is no fault of OCP's.
@@ -60,10 +61,10 @@ async def _manifest(world: World, stage2: Stage2, job: ExportJob, export_id: str
     ref = f"manifest:{job.job_key}"
     try:
         await stage2.book.put_note(ref, msgspec.json.encode(seen.files))
-        wanted = [file for file in seen.files if await is_wanted(world, file.name)]
+        wanted = await together(seen.files, lambda file: is_wanted(world, file.name))
     except Transient:
         return Unavailable(OWN_STORE, sent=False)
-    return Files(total=len(seen.files), wanted=len(wanted), ref=ref)
+    return Files(total=len(seen.files), wanted=sum(wanted), ref=ref)
 
 
 async def is_wanted(world: World, name: str) -> bool:

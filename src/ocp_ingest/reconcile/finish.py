@@ -22,7 +22,8 @@ from ocp_ingest.core.export_job import End, ExportJob
 from ocp_ingest.core.lifecycle import missing_cdrs
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.detect import speaks_for_all
-from ocp_ingest.reconcile.download import FAILED, FileResult, load_results
+from ocp_ingest.reconcile.results import FAILED, FileResult, load_results
+from ocp_ingest.reconcile.together import together
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import log
 
@@ -70,10 +71,10 @@ async def answer(world: World, stage2: Stage2, job: ExportJob) -> int:
     served = 0
     for batch in _batches(dict.fromkeys((*job.call_ids, *of_call))):
         events = []
-        for call_id in batch:
-            call = await _load(world, call_id)
+        for call in await together(batch, lambda call_id: _load(world, call_id)):
             if call is None:
                 continue
+            call_id = call.call_id
             last = speaks_for_all(world, call, job.ocp_group, stage2.groups)
             files = of_call.get(call_id, [])
             found = _found(call, job, files, silent=blind or not last)

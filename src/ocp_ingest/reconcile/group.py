@@ -17,27 +17,21 @@ from typing import Final
 
 from ocp_ingest.core.errors import Conflict, OcpIngestError, Transient
 from ocp_ingest.core.export_group import Closed
-from ocp_ingest.core.export_job import ExportJob, State, retry_of
+from ocp_ingest.core.export_job import ExportJob, State
 from ocp_ingest.core.limits import MINUTE_MS, SECOND_MS
-from ocp_ingest.core.plan import Window
 from ocp_ingest.ingest.world import World
-from ocp_ingest.reconcile import census, finish, watch
+from ocp_ingest.reconcile import finish, watch
 from ocp_ingest.reconcile.book import Lease
-from ocp_ingest.reconcile.detect import UNKNOWN_GROUP, Ask, detect
-from ocp_ingest.reconcile.download import failing, is_census
-from ocp_ingest.reconcile.drive import Driven, Driver, alarm_name, are_holding, is_retried
-from ocp_ingest.reconcile.plan import job_for, plan_group
+from ocp_ingest.reconcile.detect import detect
+from ocp_ingest.reconcile.drive import Driven, Driver, alarm_name
+from ocp_ingest.reconcile.hold import Hold
+from ocp_ingest.reconcile.slot import Slot
 from ocp_ingest.reconcile.watch import GroupWatch
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import log
 
-# Jobs of a group that may be open at once: one exports, the others download. More would only
-# share the same line, and their exports expire meanwhile.
-JOBS_OPEN_MAX: Final = 4
 # Longest pause before a job whose drive failed is driven again; the first is a second.
 DRIVE_AGAIN_MS_MAX: Final = 15 * MINUTE_MS
-# The lease is renewed at this part of its time: two renewals may fail.
-_RENEWALS: Final = 3
 
 
 class Bell:
@@ -68,52 +62,28 @@ class GroupRunner:
 
     async def run(self) -> None:
         """Takes the lease, waiting for it if another runner has it, and does what there is."""
-        lease = await self._lease()
+        hold = Hold(self._stage2, self._group, self._stage2.owner, self._stage2.lease_ms)
+        lease = await hold.take()
         while lease is None:
-            await self._stage2.real.sleep_ms(self._stage2.lease_ms // _RENEWALS)
-            lease = await self._lease()
+            await self._stage2.real.sleep_ms(hold.renew_every_ms)
+            lease = await hold.take()
         guard = work = None
         try:
-            self._watch = GroupWatch(self._world, self._group)
-            group = await self._stage2.book.group(self._group)
-            released = self._bell.rung.set
-            self._driver = Driver(self._world, self._stage2, lease, group, self._watch, released)
-            guard = asyncio.create_task(self._hold_lease(), name=f"lease:{self._group}")
+            await self._begin(lease)
+            guard = asyncio.create_task(hold.keep(), name=f"lease:{self._group}")
             work = asyncio.create_task(self._work(), name=f"work:{self._group}")
             await asyncio.wait({guard, work}, return_when=asyncio.FIRST_COMPLETED)
             (guard if guard.done() else work).result()
         finally:
             await _end(task for task in (work, guard) if task is not None)
-            await self._give_up(lease)
+            await hold.give_up()
 
-    # -- the lease ----------------------------------------------------------------------------
-
-    async def _lease(self) -> Lease | None:
-        return await self._stage2.book.lease(
-            self._group, self._stage2.owner,
-            now_ms=self._stage2.real.now_ms(), ttl_ms=self._stage2.lease_ms,
-        )  # fmt: skip
-
-    async def _hold_lease(self) -> None:
-        """Renews the lease until cancelled. Raises Conflict when it is lost."""
-        while True:
-            held = self._driver.lease
-            await self._stage2.real.sleep_ms(self._stage2.lease_ms // _RENEWALS)
-            try:
-                renewed = await self._lease()
-            except Transient:
-                if self._stage2.real.now_ms() < held.until_ms:
-                    continue
-                renewed = None
-            if renewed is None or renewed.fence != held.fence:
-                raise Conflict("The group's lease is lost.", ocp_group=self._group)
-            self._driver.lease = renewed
-
-    async def _give_up(self, lease: Lease) -> None:
-        try:
-            await self._stage2.book.give_up(lease)
-        except OcpIngestError as failed:  # then it runs out by itself
-            log().warning("reconcile.lease_kept", ocp_group=self._group, reason=failed.text)
+    async def _begin(self, lease: Lease) -> None:
+        self._watch = GroupWatch(self._world, self._group)
+        group = await self._stage2.book.group(self._group)
+        released = self._bell.rung.set
+        self._driver = Driver(self._world, self._stage2, lease, group, self._watch, released)
+        self._slot = Slot(self._world, self._stage2, self._driver, self._watch)
 
     # -- rounds -------------------------------------------------------------------------------
 
@@ -188,7 +158,7 @@ class GroupRunner:
     async def _pause(self) -> None:
         """Waits for a drive to stop, a time that somebody waits for, or the bell."""
         times = [at for key, at in self._wake_at.items() if key not in self._tasks]
-        if self._look_at is not None and self._has_room():
+        if self._look_at is not None and self._slot.has_room():
             times.append(self._look_at)
         waits: list[asyncio.Task[object]] = [asyncio.create_task(self._bell.rung.wait())]
         if times:
@@ -205,53 +175,20 @@ class GroupRunner:
 
     # -- the slot -----------------------------------------------------------------------------
 
-    def _has_room(self) -> bool:
-        jobs = self._driver.jobs
-        return len(jobs) < JOBS_OPEN_MAX and not are_holding(jobs.values())
-
     def _is_time_to_look(self) -> bool:
         opens = self._look_at is not None and self._look_at <= self._now()
-        return (self._look or opens) and self._has_room()
+        return (self._look or opens) and self._slot.has_room()
 
     async def _fill_slot(self) -> None:
         """Plans the group anew and starts the best window, or a census, if the slot is open."""
         self._look, self._look_at = False, None
         found = await detect(self._world, self._group, groups=self._stage2.groups)
-        asks = self._not_being_served(found.asks.get(self._group, []))
-        driver = self._driver
-        made = plan_group(self._world, driver.group, asks, self._stage2.per_call)
-        await self._watch.state(driver.group)
-        if made.closed is not None:
-            await self._look_later(made.closed)
-        elif made.plan.windows:
-            window = made.plan.windows[0]
-            await self._start(
-                await job_for(self._stage2, driver.lease, driver.group, window, asks, self._now())
-            )
-        elif (hours := await self._hours_to_count()) is not None:
-            await self._start(
-                await census.job_for(self._stage2, driver.lease, driver.group, hours, self._now())
-            )
-
-    def _not_being_served(self, asks: list[Ask]) -> list[Ask]:
-        """Without the calls whose export is still downloading."""
-        jobs = list(self._driver.jobs.values())
-        planned = {call_id for job in jobs for call_id in job.call_ids}
-        return [
-            ask for ask in asks
-            if ask.call.call_id not in planned and not any(_covers(job, ask) for job in jobs)
-        ]  # fmt: skip
-
-    async def _hours_to_count(self) -> Window | None:
-        # One census at a time: the state moves on only when its last one is settled.
-        if not self._stage2.census or any(is_census(job) for job in self._driver.jobs.values()):
-            return None
-        hours = await census.window(
-            self._world, self._stage2, self._driver.group, at_once=self._bell.census
-        )
-        if hours is None:
+        asks = found.asks.get(self._group, [])
+        filled = await self._slot.fill(asks, at_once=self._bell.census)
+        if filled.closed is not None:
+            await self._look_later(filled.closed)
+        if filled.counted:
             self._bell.census = False
-        return hours
 
     async def _look_later(self, closed: Closed) -> None:
         """Looks again when the slot opens: by itself, or by the alarm if it has ended by then."""
@@ -260,53 +197,19 @@ class GroupRunner:
         await self._world.timetable.cancel(name)
         await self._world.timetable.set(name, closed.until_ms, {"ocp_group": self._group})
 
-    async def _start(self, job: ExportJob) -> None:
-        await self._driver.start(job)
-        await finish.ask(self._world, job)
-        log().info(
-            "export.planned", job_key=job.job_key, calls=len(job.call_ids), hours=job.hours,
-            types=list(job.types),
-        )  # fmt: skip
-
     async def _settle(self, job: ExportJob) -> None:
         """Says everywhere what an ended job means, starts its retry, and takes it off."""
-        log().info(
-            "export.ended", job_key=job.job_key, end=job.end.value if job.end else "",
-            why=job.end_why,
-        )  # fmt: skip
-        if not is_census(job):
-            await finish.answer(self._world, self._stage2, job)
-            await self._driver.learn(job)
-        if is_retried(job):
-            again = retry_of(job, self._now())
-            if await self._stage2.book.job(again.job_key) is None:
-                await self._start(again)
-        elif is_census(job):
-            await self._count(job)
-        await watch.job_ended(self._world, job, await failing(self._stage2, job))
-        await self._world.timetable.cancel(alarm_name(job.job_key))
-        await self._stage2.book.settle(self._driver.lease, job.job_key)
-        self._driver.jobs.pop(job.job_key, None)
-        self._look = True
-        if await self._world.calls.pending(until_ms=self._now(), limit=1, ocp_group=UNKNOWN_GROUP):
-            self._wake_others(self._stage2.groups)  # the next group's turn to be asked for them
-
-    async def _count(self, job: ExportJob) -> None:
-        counted = await census.finish(self._world, self._stage2, job)
-        if counted is None:
+        told = await self._slot.tell(job)
+        if told.counted is False:
             self._bell.census = False
-        else:  # what it found may belong to other groups
-            self._wake_others(await self._world.calls.pending_groups())
+        self._wake_others(told.groups)
+        await self._world.timetable.cancel(alarm_name(job.job_key))
+        turns = await self._slot.close(job)
+        self._look = True
+        self._wake_others(turns)  # the next group's turn to be asked for calls of no group
 
     def _wake_others(self, groups: Iterable[str]) -> None:
         self._wake_groups(group for group in groups if group != self._group)
-
-
-def _covers(job: ExportJob, ask: Ask) -> bool:
-    """Whether an open job may bring what a call needs, though it was planned without it."""
-    start_ms, end_ms = ask.call.start_ms, ask.call.end_ms or ask.call.start_ms
-    inside = job.from_ms <= start_ms <= end_ms < job.to_ms and set(ask.needs) <= set(job.types)
-    return inside and job.posted_at >= ask.call.eligible_at
 
 
 async def _end(tasks: Iterable[asyncio.Task[object]]) -> None:

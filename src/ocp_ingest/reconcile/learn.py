@@ -18,6 +18,7 @@ from ocp_ingest.core.export_job import ExportJob
 from ocp_ingest.core.lifecycle import misses
 from ocp_ingest.core.plan import PendingCall
 from ocp_ingest.ingest.world import World
+from ocp_ingest.reconcile.together import together
 from ocp_ingest.reconcile.world import Stage2
 
 
@@ -43,8 +44,7 @@ async def learn(world: World, stage2: Stage2, group: GroupState, job: ExportJob)
     if held.last_job == job.job_key or "audio" not in job.types:
         return group
     asked, missed = held.asked, held.missed
-    for call_id in job.call_ids:
-        call = await world.calls.load(call_id)
+    for call in await together(job.call_ids, world.calls.load):
         export = call.exports.get(job.job_key) if call is not None else None
         if call is not None and export is not None and export.found.get("audio"):
             asked += 1

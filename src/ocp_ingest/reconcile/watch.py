@@ -53,13 +53,16 @@ Wrong = dict[str, tuple[str, tuple[str, ...]]]  # incident key -> text, calls
 
 
 class GroupWatch:
-    """Says what is wrong with one group's slot, only when it changes."""
+    """Says what is wrong with one group's slot, only when it changes.
 
-    def __init__(self, world: World, ocp_group: str) -> None:
+    `silent`: requests in a row that had no answer before this watch began.
+    """
+
+    def __init__(self, world: World, ocp_group: str, *, silent: int = 0) -> None:
         self._world = world
         self._group = ocp_group
         self._said: dict[str, str] | None = None
-        self._silent = 0
+        self._silent = silent
         self._down: bool | None = None
 
     async def state(self, group: GroupState) -> None:
