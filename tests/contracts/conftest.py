@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.contracts.aws_runtime import DIFFERENCES, AwsRuntime
 from tests.contracts.runtimes import RUNTIMES, Runtime
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Runtime]:
     """All ports of one runtime over one empty state."""
+    why = DIFFERENCES.get(request.node.originalname) if request.param == "aws" else None
+    if why is not None:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     made = RUNTIMES[request.param](tmp_path)
     yield made
-    made.close()
+    if isinstance(made, AwsRuntime):  # its connections close in the event loop, which runs here
+        await made.aclose()
+    else:
+        made.close()

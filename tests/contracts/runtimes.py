@@ -23,6 +23,7 @@ from ocp_ingest.adapters.memory.timetable import MemoryTimetable
 from ocp_ingest.adapters.memory.work_queue import MemoryWorkQueue
 from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.ports import CallStore, Evidence, Incidents, RecordingStore, Timetable, WorkQueue
+from tests.contracts.aws_runtime import AwsRuntime
 
 TRIES_MAX: Final = 3  # of a message, in these tests
 ITEMS_MAX: Final = 5  # of rejected inputs
@@ -33,12 +34,26 @@ class Runtime(Protocol):
     """What a contract test is given."""
 
     policy: CallPolicy
-    calls: CallStore
-    evidence: Evidence
-    incidents: Incidents
-    recordings: RecordingStore
-    queue: WorkQueue
-    timetable: Timetable
+    # The finest time, in ms, that leases and delays of its queue are measured in.
+    grain_ms: int
+
+    @property
+    def calls(self) -> CallStore: ...
+
+    @property
+    def evidence(self) -> Evidence: ...
+
+    @property
+    def incidents(self) -> Incidents: ...
+
+    @property
+    def recordings(self) -> RecordingStore: ...
+
+    @property
+    def queue(self) -> WorkQueue: ...
+
+    @property
+    def timetable(self) -> Timetable: ...
 
     def restart(self) -> None:
         """Drops all that a process may lose and starts again on the same state."""
@@ -52,6 +67,8 @@ class Runtime(Protocol):
 
 class MemoryRuntime:
     """The memory adapters without faults."""
+
+    grain_ms = 1
 
     def __init__(self, _folder: Path) -> None:
         self.state = MemoryState()
@@ -79,6 +96,8 @@ class MemoryRuntime:
 
 class EmbeddedRuntime:
     """SQLite and a local disk, with a clock of our own for leases."""
+
+    grain_ms = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -112,7 +131,12 @@ class EmbeddedRuntime:
         self.database.close()
 
 
+def _aws(folder: Path) -> Runtime:
+    return AwsRuntime(folder, tries_max=TRIES_MAX, items_max=ITEMS_MAX)
+
+
 RUNTIMES: Final[dict[str, Callable[[Path], Runtime]]] = {
+    "aws": _aws,
     "embedded": EmbeddedRuntime,
     "memory": MemoryRuntime,
 }

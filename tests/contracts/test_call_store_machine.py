@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -35,17 +36,19 @@ def told(answers: list[Appended]) -> list[tuple[str, bool, Call]]:
 
 
 class CallStoreMachine(RuleBasedStateMachine):
-    """The same commands on every runtime; what they hold must be equal and be a fold."""
+    """The same commands on several runtimes; what they hold must be equal and be a fold."""
+
+    names: ClassVar[tuple[str, ...]] = ("embedded", "memory")
 
     @initialize()
     def open(self) -> None:
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.runtimes: dict[str, Runtime] = {}
-        for name, make in RUNTIMES.items():
+        for name in self.names:
             folder = Path(self.folder.name) / name
             folder.mkdir()
-            self.runtimes[name] = make(folder)
+            self.runtimes[name] = RUNTIMES[name](folder)
         self.sent: list[Event] = []
         self.flags: dict[str, dict[str, int | None]] = {}
 
@@ -166,10 +169,24 @@ class CallStoreMachine(RuleBasedStateMachine):
                 assert found == min(claimed)[1]
 
 
+class AwsCallStoreMachine(CallStoreMachine):
+    """The same on DynamoDB, beside the quickest other runtime to compare with."""
+
+    names = ("aws", "memory")
+
+
+_CALM: Final = [HealthCheck.too_slow, HealthCheck.data_too_large]
 CallStoreMachine.TestCase.settings = settings(
-    max_examples=20,
-    stateful_step_count=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=_CALM
 )
 TestCallStoreMachine = CallStoreMachine.TestCase
+
+# A step of this one makes some sixty requests and takes as much as fifty steps of the others, so
+# it is given fewer; OCP_TEST_AWS_EXAMPLES asks for more.
+AwsCallStoreMachine.TestCase.settings = settings(
+    max_examples=int(os.environ.get("OCP_TEST_AWS_EXAMPLES", "5")),
+    stateful_step_count=10,
+    deadline=None,
+    suppress_health_check=_CALM,
+)
+TestAwsCallStoreMachine = AwsCallStoreMachine.TestCase

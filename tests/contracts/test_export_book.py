@@ -10,6 +10,8 @@ from typing import Final, Protocol
 import pytest
 from msgspec.structs import replace
 
+from ocp_ingest.adapters.aws.export_book import AwsExportBook
+from ocp_ingest.adapters.aws.session import Aws
 from ocp_ingest.adapters.embedded.database import Database
 from ocp_ingest.adapters.embedded.export_book import EmbeddedExportBook
 from ocp_ingest.adapters.memory.export_book import ExportBookState, MemoryExportBook
@@ -19,6 +21,7 @@ from ocp_ingest.core.export_group import GroupState
 from ocp_ingest.core.export_job import End, ExportJob, State, VendorStatus
 from ocp_ingest.core.plan import PoisonHour, Suspect
 from ocp_ingest.reconcile.book import ExportBook, Lease
+from tests.aws_adapters import s3_kit, stand_in
 
 TTL: Final = 1_000
 
@@ -64,7 +67,27 @@ class EmbeddedShelf:
         self._database.close()
 
 
+class AwsShelf:
+    def __init__(self, _folder: Path) -> None:
+        self._where = stand_in.deployment()
+        self._open: list[Aws] = []
+        self.reopen()
+
+    def reopen(self) -> None:
+        self._open.append(Aws(self._where, s3_kit.session()))
+        self.book: ExportBook = AwsExportBook(self._open[-1])
+
+    def close(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        """Its connections close in the event loop."""
+        for aws in self._open:
+            await aws.close()
+
+
 SHELVES: Final[dict[str, Callable[[Path], Shelf]]] = {
+    "aws": AwsShelf,
     "embedded": EmbeddedShelf,
     "memory": MemoryShelf,
 }
@@ -75,6 +98,8 @@ async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     made = SHELVES[request.param](tmp_path)
     yield made
     made.close()
+    if isinstance(made, AwsShelf):
+        await made.aclose()
 
 
 def a_job(key: str, *, group: str = "g", planned_at: int = 1, **fields: object) -> ExportJob:

@@ -7,7 +7,9 @@ import asyncio
 from ocp_ingest.ports import Message
 from tests.contracts.runtimes import TRIES_MAX, Runtime
 
-LEASE_MS = 1_000
+# Two grains of the coarsest queue (runtime.grain_ms), so that there is a time within a lease.
+LEASE_MS = 2_000
+DELAY_MS = 2_000
 
 
 async def take(runtime: Runtime, limit: int = 10) -> list[Message]:
@@ -25,9 +27,9 @@ class TestTaking:
     async def test_nobody_else_has_it_within_the_lease(self, runtime: Runtime) -> None:
         await runtime.queue.put("a", {})
         await take(runtime)
-        runtime.pass_time(LEASE_MS - 1)
+        runtime.pass_time(LEASE_MS - runtime.grain_ms)
         assert await take(runtime) == []
-        runtime.pass_time(1)
+        runtime.pass_time(runtime.grain_ms)
         [again] = await take(runtime)
         assert again.tries == 2
 
@@ -48,11 +50,11 @@ class TestTaking:
         assert [m.body["n"] for m in await take(runtime)] == [2, 3]
 
     async def test_a_delayed_message_is_not_taken_before_its_time(self, runtime: Runtime) -> None:
-        await runtime.queue.put("a", {}, delay_ms=500)
+        await runtime.queue.put("a", {}, delay_ms=DELAY_MS)
         assert await take(runtime) == []
-        runtime.pass_time(499)
+        runtime.pass_time(DELAY_MS - runtime.grain_ms)
         assert await take(runtime) == []
-        runtime.pass_time(1)
+        runtime.pass_time(runtime.grain_ms)
         assert len(await take(runtime)) == 1
 
     async def test_a_waiting_taker_is_woken_by_a_put(self, runtime: Runtime) -> None:
@@ -79,7 +81,7 @@ class TestEnding:
         [message] = await take(runtime)
         await runtime.queue.done(message)
         await runtime.queue.done(message)
-        runtime.pass_time(10 * LEASE_MS)
+        runtime.pass_time(2 * LEASE_MS)
         assert await take(runtime) == []
         assert await runtime.queue.depth() == 0
 
@@ -98,28 +100,28 @@ class TestEnding:
     async def test_a_lease_over_but_not_taken_by_others_still_ends(self, runtime: Runtime) -> None:
         await runtime.queue.put("a", {})
         [message] = await take(runtime)
-        runtime.pass_time(2 * LEASE_MS)
+        runtime.pass_time(LEASE_MS)
         await runtime.queue.done(message)
         assert await take(runtime) == []
 
     async def test_an_extended_lease_lasts_from_now(self, runtime: Runtime) -> None:
         await runtime.queue.put("a", {})
         [message] = await take(runtime)
-        runtime.pass_time(LEASE_MS - 1)
+        runtime.pass_time(LEASE_MS - runtime.grain_ms)
         assert await runtime.queue.extend(message, LEASE_MS)
-        runtime.pass_time(LEASE_MS - 1)
+        runtime.pass_time(LEASE_MS - runtime.grain_ms)
         assert await take(runtime) == []
-        runtime.pass_time(1)
+        runtime.pass_time(runtime.grain_ms)
         assert len(await take(runtime)) == 1
 
     async def test_given_back_it_waits_its_delay(self, runtime: Runtime) -> None:
         await runtime.queue.put("a", {"n": 1})
         [message] = await take(runtime)
-        await runtime.queue.give_back(message, delay_ms=300)
+        await runtime.queue.give_back(message, delay_ms=DELAY_MS)
         assert not await runtime.queue.extend(message, LEASE_MS)
-        runtime.pass_time(299)
+        runtime.pass_time(DELAY_MS - runtime.grain_ms)
         assert await take(runtime) == []
-        runtime.pass_time(1)
+        runtime.pass_time(runtime.grain_ms)
         [again] = await take(runtime)
         assert (again.tries, again.body) == (2, {"n": 1})
 

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -17,11 +17,15 @@ from tests.contracts.runtimes import RUNTIMES, TRIES_MAX, Runtime
 
 T = TypeVar("T")
 
+# Steps of 10 ms need a clock of our own; SQS's is real and knows whole seconds. Its laws are in
+# tests/aws_adapters/test_work_queue_aws.py.
+LEFT_OUT: Final = {"aws"}
+
 
 class WorkQueueMachine(RuleBasedStateMachine):
     """One queue, several holders, a ledger kept beside it."""
 
-    @initialize(name=st.sampled_from(sorted(RUNTIMES)))
+    @initialize(name=st.sampled_from(sorted(RUNTIMES.keys() - LEFT_OUT)))
     def open(self, name: str) -> None:
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()

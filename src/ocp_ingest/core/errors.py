@@ -7,6 +7,7 @@ OcpIngestError
 ├── NotFound    what was asked for does not exist
 ├── Conflict    another fact stands against this one; both are kept
 ├── Transient   try again later, as it is; `retry_after_s` says when
+│   └── NoRights    … when a person has mended this process's own rights at a service
 └── Terminal    no retry by software will help: a person must look
     └── Damaged     … because bytes that we held are not what they were
 
@@ -69,6 +70,13 @@ class Transient(OcpIngestError):
     def __init__(self, text: str, *, retry_after_s: float = 1.0, **ids: str | int | None) -> None:
         super().__init__(text, **ids)
         self.retry_after_s = retry_after_s
+
+
+class NoRights(Transient):
+    """A service refuses this process, not its caller: who calls us must never see a 401 or 403."""
+
+    def __init__(self, text: str, *, retry_after_s: float = 30.0, **ids: str | int | None) -> None:
+        super().__init__(text, retry_after_s=retry_after_s, **ids)
 
 
 class Terminal(OcpIngestError):

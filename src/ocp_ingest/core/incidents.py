@@ -23,6 +23,7 @@ INCIDENT_KINDS: Final[dict[str, str]] = {
     "vendor_down": "OCP's Export API does not answer",
     "recording_quarantined": "OCP's own copy of a recording is unusable",
     "recording_lost": "OCP's retention ended before a recording could be had",
+    "archive_damaged": "the audit archive met changes that it can't read, or that must not be",
 }
 
 

@@ -4,7 +4,7 @@ A state machine runs one execution per job: a chain of short invocations, with w
 that cost nothing. It knows nothing that the book does not, so an execution that is gone is
 replaced by another one of the same job.
 
-Any method may raise Transient (the effect may or may not have happened) and Denied.
+Any method may raise Transient (the effect may or may not have happened) and NoRights.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What AWS answers                                   raised
 throttling, 5xx, time-out, connection lost         Transient; the effect may have happened
-our credentials or rights are not enough           Denied
+our credentials or rights are not enough           NoRights
 anything else (a failed condition, no such key)    Answered, for the adapter to read
 
 Nothing is tried again here unless asked for by `again`: after a lost answer only the adapter
@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
+import aiohttp
 import botocore.exceptions
 import botocore.parsers
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from ocp_ingest.adapters.aws.settings import AwsSettings
-from ocp_ingest.core.errors import Denied, Transient
+from ocp_ingest.core.errors import NoRights, Transient
 
 Service = Literal[
     "dynamodb", "s3", "sqs", "stepfunctions", "scheduler", "lambda", "secretsmanager", "sts",
@@ -35,18 +37,21 @@ THROTTLED: Final = frozenset({
     "RequestLimitExceeded", "RequestThrottled", "SlowDown", "TooManyRequestsException",
     "KMSThrottlingException", "EC2ThrottledException", "RequestThrottledException",
     "BandwidthLimitExceeded", "PriorRequestNotComplete", "LimitExceededException",
+    "OverLimit", "KmsThrottled", "KMS.ThrottlingException",
 })  # fmt: skip
 _SERVER: Final = frozenset({
     "InternalError", "InternalFailure", "InternalServerError", "InternalServerException",
     "ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout", "ServiceException",
     "RequestTimeoutException", "TransactionInProgressException", "ReplicatedWriteConflictException",
+    "TransactionConflictException",
 })  # fmt: skip
 _DENIED: Final = frozenset({
     "AccessDenied", "AccessDeniedException", "UnrecognizedClientException",
     "InvalidSignatureException", "SignatureDoesNotMatch", "InvalidAccessKeyId",
     "ExpiredToken", "ExpiredTokenException",
     "InvalidClientTokenId", "MissingAuthenticationToken", "AllAccessDisabled",
-    "AuthorizationHeaderMalformed", "KMSAccessDeniedException",
+    "AuthorizationHeaderMalformed", "KMSAccessDeniedException", "KmsAccessDenied",
+    "KMS.AccessDeniedException",
 })  # fmt: skip
 
 # Tries of a request that may be repeated as it is, and the longest wait before the second; doubles.
@@ -89,6 +94,10 @@ class Aws:
         self._clients.clear()
         await self._stack.aclose()
 
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Has `close` called when this is closed; for clients of other identities."""
+        self._stack.push_async_callback(close)
+
     async def client(self, service: Service) -> Any:
         """The client of a service under this process's own identity."""
         key = (service, "")
@@ -106,8 +115,13 @@ class Aws:
             read_timeout=settings.answer_s_max,
             max_pool_connections=settings.connections_max,
             retries={"total_max_attempts": 1, "mode": "standard"},
-            # Addresses of stand-ins have no names of their own for buckets.
-            s3={"addressing_style": "path" if "s3" in settings.endpoints else "auto"},
+            s3={
+                # Addresses of stand-ins have no names of their own for buckets.
+                "addressing_style": "path" if "s3" in settings.endpoints else "auto",
+                # TLS and a checksum that S3 verifies guard a body already; hashing it once more
+                # for the signature would hold up the event loop for every block of audio.
+                "payload_signing_enabled": False,
+            },
         )
         return self._session.create_client(
             service,
@@ -122,7 +136,7 @@ class Aws:
     ) -> dict[str, Any]:
         """Makes one request; with `again` it may be repeated: short troubles are waited out.
 
-        Raises Transient, Denied, Answered.
+        Raises Transient, NoRights, Answered.
         """
         client = await self.client(service)
         return await request(client, service, operation, again=again, **params)
@@ -136,14 +150,22 @@ async def request(
     for number in range(1, tries + 1):
         try:
             answer: dict[str, Any] = await getattr(client, operation)(**params)
+            _check_said_by_aws(answer, service)
             return answer
         except Exception as error:
             fate = fate_of(error, service, operation)
-            if not isinstance(fate, Transient) or number == tries:
+            if not isinstance(fate, Transient) or isinstance(fate, NoRights) or number == tries:
                 raise fate from error
             # Full jitter; the only chance in here, and nothing depends on it.
             await asyncio.sleep(random.random() * _AGAIN_S * 2**number)  # noqa: S311
     raise AssertionError("unreachable")
+
+
+def _check_said_by_aws(answer: dict[str, Any], service: str) -> None:
+    """botocore reads a web page with status 200 as an empty answer: "no such item"."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if service != "s3" and str(headers.get("content-type", "")).startswith("text/html"):
+        raise ConnectionError("a web page came instead of an answer")
 
 
 def fate_of(error: Exception, service: str, operation: str) -> Exception:
@@ -156,7 +178,7 @@ def fate_of(error: Exception, service: str, operation: str) -> Exception:
     if isinstance(
         error, botocore.exceptions.NoCredentialsError | botocore.exceptions.CredentialRetrievalError
     ):
-        return Denied(f"There are no AWS credentials ({where}).")
+        return NoRights(f"There are no AWS credentials ({where}).")
     return error
 
 
@@ -166,6 +188,7 @@ _LOST: Final = (
     botocore.exceptions.ResponseStreamingError,
     botocore.exceptions.IncompleteReadError,
     botocore.parsers.ResponseParserError,  # a proxy's page instead of an answer
+    aiohttp.ClientError,  # a body that breaks while it is streamed
     ConnectionError,
     TimeoutError,
 )
@@ -181,5 +204,5 @@ def _answer_of(error: botocore.exceptions.ClientError, where: str) -> Exception:
     if code in _SERVER or status >= 500:
         return Transient(f"AWS has trouble ({where}): {code or status}.")
     if code in _DENIED:
-        return Denied(f"AWS refuses us ({where}): {code}. Look at this process's role.")
+        return NoRights(f"AWS refuses us ({where}): {code}. Look at this process's role.")
     return Answered(code, status, message, response)

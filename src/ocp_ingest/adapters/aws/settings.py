@@ -9,8 +9,19 @@ from typing import Final
 
 import msgspec
 
+# Buckets of every deployment, besides those of the lines of business.
+OWN_BUCKETS: Final = ("landing", "quarantine", "state", "archive")
 # What every process of a deployment must know; the rest is for some of them.
 _NEEDED: Final = ("region", "table", "bucket_prefix", "work_queue_url", "work_dlq_url")
+# What is of no use alone.
+_TOGETHER: Final = (
+    ("download_queue_url", "download_dlq_url"),
+    ("schedule_group", "schedule_role_arn", "schedule_dlq_arn"),
+)
+_ADDRESSES: Final = (
+    *(key for together in _TOGETHER for key in together),
+    "state_machine_arn", "puller_arn", "detect_arn", "secret_arn",
+)  # fmt: skip
 
 
 class AwsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,10 +41,12 @@ class AwsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     # Step Functions: the state machine that recovers one window of a group.
     state_machine_arn: str = ""
     # EventBridge Scheduler: one-off schedules live in this group, invoke under this role, and end
-    # up in this queue when they can't be delivered.
+    # up in this queue when they can't be delivered. Their input holds a token: it is encrypted
+    # under this key, or one of AWS's own.
     schedule_group: str = ""
     schedule_role_arn: str = ""
     schedule_dlq_arn: str = ""
+    schedule_key_arn: str = ""
     # Lambda.
     puller_arn: str = ""
     detect_arn: str = ""
@@ -59,7 +72,24 @@ def configured(settings: AwsSettings) -> bool:
 
 def lacking(settings: AwsSettings) -> list[str]:
     """What a half-set section lacks, in sentences that name the key."""
-    given = [key for key in _NEEDED if getattr(settings, key)]
+    given = [key for key in (*_NEEDED, *_ADDRESSES) if getattr(settings, key)]
     if not given:
         return []
-    return [f"`aws.{key}` is missing." for key in _NEEDED if key not in given]
+    found = [
+        f"`aws.{key}` is missing, but `aws.{given[0]}` is set."
+        for key in _NEEDED
+        if key not in given
+    ]
+    for together in _TOGETHER:
+        there = [key for key in together if key in given]
+        found += [
+            f"`aws.{key}` is missing, but `aws.{there[0]}` is set."
+            for key in together
+            if there and key not in there
+        ]
+    return found + _beyond_bounds(settings)
+
+
+def _beyond_bounds(settings: AwsSettings) -> list[str]:
+    bounds = ("connections_max", "connect_s_max", "answer_s_max")
+    return [f"`aws.{key}` must be greater than 0." for key in bounds if getattr(settings, key) <= 0]

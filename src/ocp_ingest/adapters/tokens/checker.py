@@ -5,7 +5,9 @@ Rules
    before any key is looked up.
 2. `exp` is required and exact: a sender whose token ended gets a new one. `leeway_s` is for `nbf`
    and `iat` alone, where an issuer's clock that runs ahead would refuse the newest tokens.
-3. A good token is remembered by its hash for `cache_s` at most and never past its end; a bad one
+3. Whom a token is for says its audience; or, where an issuer writes none (Cognito's access tokens
+   have no `aud`), its client: one of those configured, in a token that is for access, no identity.
+4. A good token is remembered by its hash for `cache_s` at most and never past its end; a bad one
    is never remembered, so made-up tokens can't push good ones out.
 """
 
@@ -16,7 +18,7 @@ import binascii
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -59,7 +61,9 @@ class JwtChecker:
     def __init__(
         self, keys: KeySource, *, issuer: str, audience: str, now_s: Callable[[], float],
         leeway_s: float = 10.0, cache_s: float = 60.0, scope_prefix: str = "",
+        clients: Collection[str] | None = None,
     ) -> None:  # fmt: skip
+        """`clients`: the only ones whose tokens are taken, in place of the audience (rule 3)."""
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
@@ -67,6 +71,7 @@ class JwtChecker:
         self._leeway_s = leeway_s
         self._cache_s = cache_s
         self._scope_prefix = scope_prefix
+        self._clients = None if clients is None else frozenset(clients)
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
     def remembered(self, token: bytes) -> Caller | None:
@@ -119,10 +124,22 @@ class JwtChecker:
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
             raise Denied("The token is from another issuer.")
+        if self._clients is not None:
+            self._check_client(claims, self._clients)
+            return
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         if self._audience not in audiences:
             raise Denied("The token is for another audience.")
+
+    @staticmethod
+    def _check_client(claims: Mapping[str, Any], clients: frozenset[str]) -> None:
+        # Cognito's identity tokens are signed with the same key; they prove who, not what for.
+        if claims.get("token_use", "access") != "access":
+            raise Denied("The token is no access token (`token_use`).")
+        client = claims.get("client_id")
+        if not isinstance(client, str) or client not in clients:
+            raise Denied("The token is for a client that is not configured here.")
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[str]:
         found: list[str] = []

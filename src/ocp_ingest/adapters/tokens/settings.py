@@ -29,6 +29,9 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     issuer: str = ""
     audience: str = "ocp-ingest"
+    # Where a token says whom it is for. Cognito's access tokens have no `aud`: with "client_id" the
+    # token's client must be one of `clients`, and the token an access token, instead.
+    audience_claim: Literal["aud", "client_id"] = "aud"
     jwks_url: str = ""
     jwks_file: str = ""
     # What an issuer puts before our scopes (Cognito: "<resource server>/").

@@ -45,6 +45,7 @@ def authority(auth: Auth, data_dir: Path, now_s: Callable[[], float] = time.time
         leeway_s=auth.leeway_s,
         cache_s=auth.cache_s,
         scope_prefix=auth.scope_prefix if auth.issuer else "",
+        clients=tuple(auth.clients) if auth.audience_claim == "client_id" else None,
     )
     return Authority(checker, issuer)
 
