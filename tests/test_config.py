@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ocp_ingest import config
+from ocp_ingest import bootstrap, config
 from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid
 from ocp_ingest.core.settings import LineOfBusiness
@@ -104,6 +104,14 @@ def test_a_variable_of_a_client_keeps_the_clients_spelling(tmp_path: Path) -> No
     assert set(found.auth.clients) == {"OCP-Sim"}
 
 
+AWS = """[aws]
+region = "eu-west-1"
+table = "t"
+bucket_prefix = "p-"
+work_queue_url = "https://q"
+work_dlq_url = "https://d"
+"""
+ISSUED = '[auth]\nissuer = "https://i"\njwks_url = "https://k"\n'
 REFUSED = {
     "unknown key": ("[server]\nprot = 1", ["prot"]),
     "unknown section": ("[sever]\nport = 1", ["sever"]),
@@ -114,6 +122,28 @@ REFUSED = {
     "beyond loopback 6": ('[server]\nhost = "::"', ["server.host"]),
     "beyond loopback by name": ('[server]\nhost = "example.com"', ["server.host"]),
     "issuer without keys": ('[auth]\nissuer = "https://i"', ["auth.issuer", "auth.jwks_url"]),
+    "a client's token of our own issuer": (
+        '[auth]\naudience_claim = "client_id"\n[auth.clients.a]\nsecret = "0123456789abcdef"',
+        ["auth.audience_claim", "auth.issuer"],
+    ),
+    "a client's token without a client": (
+        ISSUED + 'audience_claim = "client_id"', ["auth.audience_claim", "auth.clients"],
+    ),
+    "a table alone": ('[aws]\ntable = "t"', ["aws.region", "aws.bucket_prefix", "aws.table"]),
+    "a queue without its dead letters": (
+        AWS + 'download_queue_url = "https://q"', ["aws.download_dlq_url"],
+    ),
+    "schedules without a role": (AWS + 'schedule_group = "g"', ["aws.schedule_role_arn"]),
+    "a prefix that makes no bucket": (
+        AWS.replace('"p-"', '"P_"'), ["aws.bucket_prefix", "landing"],
+    ),
+    "a prefix that makes a bucket too long": (
+        AWS.replace('"p-"', f'"{"p" * 60}-"'), ["aws.bucket_prefix"],
+    ),
+    "a role for no bucket": (
+        AWS + 'bucket_roles = { sales = "arn" }', ["aws.bucket_roles", "sales"],
+    ),
+    "no connection": (AWS + "connections_max = 0", ["aws.connections_max"]),
     "keys without issuer": ('[auth]\njwks_file = "k"', ["auth.jwks_file", "auth.issuer"]),
     "two sources of keys": (
         '[auth]\nissuer = "https://i"\njwks_file = "k"\njwks_url = "https://k"',
@@ -221,3 +251,58 @@ def test_no_secret_is_in_the_text_of_a_configuration() -> None:
         "ocp": {"api_url": "https://o", "username": "u", "password": "b-pass"},
     })  # fmt: skip
     assert not any(secret in repr(parsed) for secret in secrets)
+
+
+# -- secrets that come later ---------------------------------------------------------------------
+
+LATER = AWS + 'secret_arn = "arn"\n[ocp]\napi_url = "https://o"\nusername = "u"\n'
+
+
+def test_with_a_secret_named_only_the_whole_is_checked(tmp_path: Path) -> None:
+    half = config.load(write(tmp_path, LATER), {})
+    with pytest.raises(Invalid, match=r"`ocp\.password`"):
+        config.with_secrets(half, {})
+    whole = config.with_secrets(half, {"ocp.password": "p-secret", "number_key": "k" * 32})
+    assert (whole.ocp.username, whole.ocp.password) == ("u", "p-secret")
+    with pytest.raises(Invalid, match=r"`ocp\.password`"):
+        bootstrap.embedded(half)
+
+
+def test_types_and_names_are_checked_before_the_secret_is_known(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="prot"):
+        config.load(write(tmp_path, LATER + "[server]\nprot = 1"), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("ocp.pasword", "p-secret", "pasword"),
+        ("password", "p-secret", "`password`"),
+        ("ocp.password.x", "p-secret", "ocp.password.x"),
+        ("ocp.password", {"p-secret": "p-secret"}, "ocp.password"),
+        ("ocp.password", 7, "ocp.password"),
+        ("server.port", "p-secret", "server.port"),
+        ("log.level", "p-secret", "log.level"),
+        ("auth.clients.a.secret", "p-secret", "auth.clients.a.secret"),
+    ],
+)
+def test_a_wrong_secret_is_refused_by_its_key_and_never_shown(
+    key: str, value: Any, named: str, tmp_path: Path
+) -> None:
+    half = config.load(write(tmp_path, LATER), {})
+    with pytest.raises(Invalid) as refused:
+        config.with_secrets(half, {"ocp.password": "p-secret", key: value})
+    assert named in refused.value.text
+    assert "p-secret" not in refused.value.text
+
+
+def test_laying_no_secret_over_a_configuration_changes_nothing() -> None:
+    tree = tomllib.loads(EXAMPLE.read_text("utf-8").replace("#| ", "").replace("#|", ""))
+    parsed = config.parse(tree)
+    assert parsed.lob
+    assert parsed.routing
+    assert config.with_secrets(parsed, {}) == parsed
+
+
+def test_the_runtime_is_no_key() -> None:
+    assert config.load(Path("/dev/null"), {"OCP_INGEST_RUNTIME": "aws"}) == Config()

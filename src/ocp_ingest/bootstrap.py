@@ -1,5 +1,6 @@
-"""Wiring: the only file that names adapters. Builds a runtime from a configuration, in one place.
+"""Wiring: names adapters, as only bootstrap_aws.py does besides. Builds a runtime in one place.
 
+Adapters are imported when they are built: AWS's functions import this file and start often.
 The embedded runtime keeps everything below one data directory:
     ocp.sqlite3      journal, records, pending index, queue, timetable, export book
     recordings/      landing, quarantine, one folder per line of business
@@ -16,30 +17,43 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from ocp_ingest import config as config_module
-from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
 from ocp_ingest.adapters.embedded.clock import ScaledClock, SystemClock
-from ocp_ingest.adapters.embedded.database import Database
-from ocp_ingest.adapters.embedded.evidence import EmbeddedEvidence, EmbeddedIncidents
-from ocp_ingest.adapters.embedded.export_book import EmbeddedExportBook
-from ocp_ingest.adapters.embedded.presence import Presence, free_what_the_dead_held
-from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
-from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
-from ocp_ingest.adapters.embedded.vault import Vault
-from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
-from ocp_ingest.adapters.ocp.client import OcpClient
 from ocp_ingest.adapters.ocp.settings import configured
 from ocp_ingest.config_model import Config
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Clock
+from ocp_ingest.reconcile.book import ExportBook
 from ocp_ingest.reconcile.world import Stage2
+
+if TYPE_CHECKING:
+    from ocp_ingest.adapters.embedded.database import Database
+    from ocp_ingest.adapters.embedded.presence import Presence
+    from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
 
 # Real milliseconds. On one machine a paused process is rare and a killed one is restarted at once.
 _LEASE_MS = 20_000
 
 DATABASE_FILE = "ocp.sqlite3"
 VAULT_FILE = "vault.key"
+
+
+class Runtime(Protocol):
+    """What every runtime has: commands and doors need no more of it."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration that it was built from."""
+
+    @property
+    def world(self) -> World:
+        """The ports of stage 1."""
+
+    @property
+    def book(self) -> ExportBook:
+        """What stage 2 remembers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +64,7 @@ class Embedded:
     world: World
     database: Database
     recordings: EmbeddedRecordingStore
-    book: EmbeddedExportBook
+    book: ExportBook
     presence: Presence
 
     def close(self) -> None:
@@ -71,8 +85,11 @@ def clock(config: Config) -> Clock:
 def embedded(config: Config) -> Embedded:
     """Opens (and at first start creates) the embedded runtime below `config.data.dir`.
 
-    Raises Invalid for an unreadable setting, Terminal for a damaged store.
+    Raises Invalid for an unreadable or half-set setting, Terminal for a damaged store.
     """
+    from ocp_ingest.adapters.embedded.presence import Presence
+
+    config_module.require(config)
     data_dir = Path(config.data.dir)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     presence = Presence(data_dir)
@@ -84,6 +101,16 @@ def embedded(config: Config) -> Embedded:
 
 
 def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
+    from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
+    from ocp_ingest.adapters.embedded.database import Database
+    from ocp_ingest.adapters.embedded.evidence import EmbeddedEvidence, EmbeddedIncidents
+    from ocp_ingest.adapters.embedded.export_book import EmbeddedExportBook
+    from ocp_ingest.adapters.embedded.presence import free_what_the_dead_held
+    from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
+    from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
+    from ocp_ingest.adapters.embedded.vault import Vault
+    from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
+
     limits = config.limits
     database = Database(data_dir / DATABASE_FILE, backlog_max=limits.writer_backlog_max)
     try:
@@ -116,12 +143,22 @@ def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
 
 
 @asynccontextmanager
-async def exports(runtime: Embedded) -> AsyncIterator[Stage2 | None]:
+async def exports(runtime: Runtime) -> AsyncIterator[Stage2 | None]:
     """Stage 2 with its connections, logged out at the end; None when no OCP is configured."""
+    # A runner that was killed blocks its groups no longer than its lease; renewed at a third.
+    async with stage2_of(runtime, lease_ms=_LEASE_MS) as stage2:
+        yield stage2
+
+
+@asynccontextmanager
+async def stage2_of(runtime: Runtime, *, lease_ms: int) -> AsyncIterator[Stage2 | None]:
+    """What `exports` gives, for any runtime; `lease_ms` is real time."""
     config = runtime.config
     if not configured(config.ocp):
         yield None
         return
+    from ocp_ingest.adapters.ocp.client import OcpClient
+
     now_ms, limits = runtime.world.clock.now_ms, config.limits
     async with OcpClient(config.ocp, now_ms=now_ms, limits=limits) as client:
         yield Stage2(
@@ -135,6 +172,5 @@ async def exports(runtime: Embedded) -> AsyncIterator[Stage2 | None]:
             per_call=config.reconcile.per_call,
             census=config.reconcile.census,
             census_back_ms=int(config.reconcile.census_back_s * 1000),
-            # A runner that was killed blocks its groups no longer than this; renewed at a third.
-            lease_ms=_LEASE_MS,
+            lease_ms=lease_ms,
         )

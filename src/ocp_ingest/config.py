@@ -6,6 +6,8 @@ Rules
 2. A key that is not known is refused by its name: a typing mistake must not become a default.
 3. What belongs together is set together; a half-set section is refused, naming the missing key.
 4. Nothing listens beyond this machine with the built-in issuer: that one is for trying it out.
+5. With `aws.secret_arn` the secrets are laid over the file and the variables, and only the whole
+   is checked: reading checks types and names, the AWS runtime lays them and checks the rest.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from typing import Any, Final
 
 import msgspec
 
+from ocp_ingest.adapters.aws import settings as aws_settings
 from ocp_ingest.adapters.ocp import settings as ocp_settings
 from ocp_ingest.adapters.tokens.secrets import read_or_make, read_secret
-from ocp_ingest.adapters.tokens.settings import Client
+from ocp_ingest.adapters.tokens.settings import Auth, Client
 from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid
 from ocp_ingest.core.routing import FACTS, UNASSIGNED
@@ -35,7 +38,11 @@ DEFAULT_FILE: Final = "ocp-ingest.toml"
 ENV_PREFIX: Final = "OCP_INGEST_"
 # Names the file itself; it is no key of it.
 ENV_FILE: Final = "OCP_INGEST_CONFIG"
+# Which runtime a command uses; no key either, since both read the same file.
+ENV_RUNTIME: Final = "OCP_INGEST_RUNTIME"
 NUMBER_KEY_FILE: Final = "number.key"
+# What the secret's object calls the key for callers' numbers; every other name is a key of ours.
+NUMBER_KEY: Final = "number_key"
 _NUMBER_KEY_BYTES: Final = 32
 
 
@@ -52,24 +59,71 @@ def load(
     environ = os.environ if environ is None else environ
     tree = _read(path, environ)
     for name in sorted(environ):
-        if name.startswith(ENV_PREFIX) and name != ENV_FILE:
+        if name.startswith(ENV_PREFIX) and name not in (ENV_FILE, ENV_RUNTIME):
             _put_variable(tree, name, environ[name])
     _join(tree, overrides or {})
     return parse(tree)
 
 
 def parse(tree: Mapping[str, Any]) -> Config:
-    """A configuration from plain values, checked. Raises Invalid, naming the key."""
-    if "stage2" in tree.get("policy", {}):
-        raise Invalid("`policy.stage2` is not a key: those belong in the section [stage2].")
+    """A configuration from plain values, checked. Raises Invalid, naming the key.
+
+    Where secrets are still to come (rule 5), what belongs together is checked by `with_secrets`.
+    """
+    config = _convert(tree)
+    if not config.aws.secret_arn:
+        require(config)
+    return config
+
+
+def with_secrets(config: Config, secrets: Mapping[str, Any]) -> Config:
+    """The configuration with secrets laid over it, checked. Raises Invalid, naming the key.
+
+    `secrets` are {dotted key: value}, as in the object that `aws.secret_arn` holds; no value gets
+    into an error's text.
+    """
+    tree: dict[str, Any] = msgspec.to_builtins(config)
+    tree["policy"].pop("stage2", None)  # [stage2] is where those are
+    for key, value in secrets.items():
+        if key != NUMBER_KEY:
+            _put_secret(tree, key, value)
     try:
-        config = msgspec.convert(tree, Config)
-    except msgspec.ValidationError as bad:
-        raise Invalid(f"The configuration is wrong: {_key_words(str(bad))}") from None
+        laid = _convert(tree)
+    except Invalid as bad:
+        # msgspec shows a word that is none of the allowed ones; here it may be a misplaced secret.
+        text = _SHOWN_VALUE.sub("it is none of the allowed words.", bad.text)
+        raise Invalid(f"{text} (with the secrets of `aws.secret_arn`)") from None
+    require(laid)
+    return laid
+
+
+_SHOWN_VALUE: Final = re.compile(r"Invalid enum value .*", re.DOTALL)
+
+
+def _put_secret(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    held: Any = tree
+    for step in sections:
+        held = held.setdefault(step, {}) if isinstance(held, dict) else None
+    if not isinstance(held, dict) or not sections:
+        raise Invalid(f"The secret of `aws.secret_arn` has `{key}`, which is no key.")
+    held[last] = value
+
+
+def require(config: Config) -> None:
+    """Raises Invalid, naming each key, when something is half-set or contradictory."""
     problems = check(config)
     if problems:
         raise Invalid("The configuration is not complete:\n- " + "\n- ".join(problems))
-    return config
+
+
+def _convert(tree: Mapping[str, Any]) -> Config:
+    if "stage2" in tree.get("policy", {}):
+        raise Invalid("`policy.stage2` is not a key: those belong in the section [stage2].")
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as bad:
+        raise Invalid(f"The configuration is wrong: {_key_words(str(bad))}") from None
 
 
 def _read(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -166,6 +220,8 @@ def check(config: Config) -> list[str]:
         *_check_bounds(config),
         *_check_lobs(config),
         *ocp_settings.lacking(config.ocp),
+        *aws_settings.lacking(config.aws),
+        *_check_aws(config),
     ]
 
 
@@ -180,7 +236,9 @@ def _check_auth(config: Config) -> list[str]:
         found.append(f"`auth.{keys[0]}` is set without `auth.issuer`: say who issues the tokens.")
     if auth.jwks_url and not _safe_url(auth.jwks_url):
         found.append("`auth.jwks_url` must begin with https:// (http:// only on this machine).")
-    if not auth.audience:
+    if auth.audience_claim == "client_id":
+        found += _check_client_claim(auth)
+    elif not auth.audience:
         found.append("`auth.audience` must not be empty: tokens for others would be taken.")
     for name, client in auth.clients.items():
         found += _check_client(name, client, external=bool(auth.issuer))
@@ -190,6 +248,14 @@ def _check_auth(config: Config) -> list[str]:
             "authentication: set `auth.issuer` and `auth.jwks_url`, or listen on 127.0.0.1."
         )
     return found
+
+
+def _check_client_claim(auth: Auth) -> list[str]:
+    if not auth.issuer:
+        return ['`auth.audience_claim` is "client_id" without `auth.issuer`: ours has audiences.']
+    if not auth.clients:
+        return ['`auth.audience_claim` is "client_id" without a client: add [auth.clients.<id>].']
+    return []
 
 
 def _check_client(name: str, client: Client, *, external: bool) -> list[str]:
@@ -251,6 +317,25 @@ def _check_bounds(config: Config) -> list[str]:
     return found
 
 
+def _check_aws(config: Config) -> list[str]:
+    """A bucket's whole name must be one that S3 takes, and a role needs a bucket to write to."""
+    aws, found = config.aws, []
+    if not aws_settings.configured(aws):
+        return []
+    buckets = set(_settings_buckets(config))
+    for bucket in sorted({*aws_settings.OWN_BUCKETS, *buckets}):
+        if not _BUCKET.fullmatch(aws.bucket_prefix + bucket):
+            found.append(f"`aws.bucket_prefix` and `{bucket}` make no name of a bucket: "
+                         "3-63 characters, a-z, 0-9, -, inner dots.")  # fmt: skip
+    for bucket in sorted(set(aws.bucket_roles) - buckets - {LANDING, QUARANTINE}):
+        found.append(f"`aws.bucket_roles` names `{bucket}`, which no line of business has.")
+    return found
+
+
+def _settings_buckets(config: Config) -> list[str]:
+    return [lob.bucket or f"lob-{name}" for name, lob in config.lob.items()] + [f"lob-{UNASSIGNED}"]
+
+
 def _is_zero_bound(key: str, value: object) -> bool:
     return value == 0 and key.endswith("_max") and value is not False
 
@@ -284,15 +369,16 @@ _BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9])){1,61}[a-z0-9]
 # -- what the pipeline needs of it ---------------------------------------------------------------
 
 
-def settings(config: Config) -> Settings:
+def settings(config: Config, number_key: bytes = b"") -> Settings:
     """The core's settings; makes the key for caller numbers in the data dir at first start.
 
-    Raises Invalid when a file that the configuration names can't be read.
+    `number_key`, where it is given, is that key. Raises Invalid when a file that the configuration
+    names can't be read.
     """
     named = config.calls.number_key_file
-    if named:
+    if not number_key and named:
         number_key = read_secret(Path(named), "calls.number_key_file").encode()
-    else:
+    elif not number_key:
         number_key = read_or_make(Path(config.data.dir) / NUMBER_KEY_FILE, _NUMBER_KEY_BYTES)
     return Settings(
         vendor=config.vendor,

@@ -20,7 +20,8 @@ from tests.story.kit import command, hiss
 # -- help ----------------------------------------------------------------------------------------
 
 COMMANDS = (
-    (), ("serve",), ("demo",), ("token",), ("replay",), ("doctor",), ("calls",), ("calls", "list"),
+    (), ("serve",), ("work",), ("smoke",), ("demo",), ("token",), ("replay",), ("doctor",),
+    ("calls",), ("calls", "list"),
     ("calls", "show"), ("calls", "explain"), ("calls", "retry"), ("calls", "reopen"),
     ("calls", "release"), ("calls", "mark-absent"), ("reconcile",), ("reconcile", "run"),
     ("reconcile", "status"), ("reconcile", "census"),
@@ -155,6 +156,23 @@ def test_replay_of_an_empty_store_says_so_in_words(shop: Shop) -> None:
 
 
 # -- doctor --------------------------------------------------------------------------------------
+
+
+def test_ocp_is_probed_only_when_asked(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, OCP)
+    shop.create()
+    assert not [f for f in _findings(shop) if f["what"].startswith("ocp ")]
+    answer = shop.run("doctor", "--probe-ocp", "--json")
+    [said] = [f for f in answer.json() if f["what"].startswith("ocp ")]
+    assert (answer.code, said["result"]) == (1, "fail")
+    assert "`ocp.auth_url`" in said["text"], "nobody listens there"
+
+
+def test_without_an_export_api_there_is_nothing_to_probe(shop: Shop) -> None:
+    shop.create()
+    answer = shop.run("doctor", "--probe-ocp", "--json")
+    assert answer.code == 0
+    assert "nothing to probe" in answer.out
 
 
 def _findings(shop: Shop, code: int = 0) -> list[dict[str, str]]:

@@ -53,6 +53,15 @@ async def test_what_says_nothing_of_calls_asks_for_no_token(doors: Doors, path: 
     assert (await doors.call("GET", path, token=None)).status == 200
 
 
+async def test_what_a_load_balancer_says_of_a_user_opens_nothing(doors: Doors) -> None:
+    """ALB's headers (x-amzn-oidc-*) can be sent by anybody who gets past it."""
+    said = {
+        "x-amzn-oidc-identity": "ana", "x-amzn-oidc-accesstoken": doors.token("read"),
+        "x-amzn-oidc-data": doors.token("read"),
+    }  # fmt: skip
+    assert (await doors.call("GET", "/v1/calls", token=None, headers=said)).status == 401
+
+
 def b64(data: bytes) -> str:
     """URL-safe base64 without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

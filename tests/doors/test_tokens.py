@@ -39,6 +39,7 @@ class Time:
 def token(kid: str, ends_s: float, **more: Any) -> bytes:
     """A good token."""
     claims = {"iss": "i", "aud": "a", "client_id": "c", "scope": "ingest", "exp": ends_s, **more}
+    claims = {claim: value for claim, value in claims.items() if value is not None}
     return jwt.encode({"alg": "RS256", "kid": kid}, claims, KEYS[kid]).encode()
 
 
@@ -152,6 +153,61 @@ async def test_another_algorithm_is_refused_before_any_key_is_looked_up(alg: obj
     head = base64.urlsafe_b64encode(msgspec.json.encode({"alg": alg, "kid": "k1"})).rstrip(b"=")
     with pytest.raises(Denied, match="RS256"):
         await checker_of(NoKeys(), Time()).check(head + b".e30.AAAA")
+
+
+# Cognito's tokens (developer guide, "the access token"): no `aud`; the client, what the token is
+# for, and scopes behind the resource server's name.
+COGNITO = {"aud": None, "token_use": "access", "scope": "ocp-ingest/ingest ocp-ingest/read"}
+
+
+def cognito(now: Time, **more: Any) -> bytes:
+    """An access token as Cognito makes it."""
+    return token("k1", now.now + 99, **COGNITO | {"client_id": "1h57kf5cpq17m0eml12EXAMPLE"} | more)
+
+
+def cognito_checker(now: Time) -> JwtChecker:
+    """A checker that takes the tokens of one client."""
+    return checker_of(
+        FixedKeys({"k1": KEYS["k1"]}), now, clients=["1h57kf5cpq17m0eml12EXAMPLE"],
+        scope_prefix="ocp-ingest/",
+    )  # fmt: skip
+
+
+async def test_a_token_without_an_audience_is_taken_for_a_configured_client() -> None:
+    now = Time()
+    caller = await cognito_checker(now).check(cognito(now))
+    assert caller.client_id == "1h57kf5cpq17m0eml12EXAMPLE"
+    assert caller.scopes == {"ingest", "read"}
+    # Issuers that do not say what a token is for are taken too; the client decides.
+    assert await cognito_checker(now).check(cognito(now, token_use=None)) == caller
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"client_id": "another"},
+        {"client_id": None},
+        {"client_id": None, "azp": "1h57kf5cpq17m0eml12EXAMPLE"},
+        {"client_id": None, "sub": "1h57kf5cpq17m0eml12EXAMPLE"},
+        {"client_id": ["1h57kf5cpq17m0eml12EXAMPLE"]},
+        {"token_use": "id"},
+        {"token_use": ""},
+        {"token_use": 1},
+        {"iss": "another"},
+        {"client_id": "another", "aud": "a"},
+    ],
+    ids=str,
+)
+async def test_no_other_clients_token_and_no_identity_is_taken(claims: dict[str, Any]) -> None:
+    now = Time()
+    with pytest.raises(Denied):
+        await cognito_checker(now).check(cognito(now, **claims))
+
+
+async def test_where_the_audience_decides_a_client_alone_opens_nothing() -> None:
+    now = Time()
+    with pytest.raises(Denied, match="audience"):
+        await checker_of(FixedKeys({"k1": KEYS["k1"]}), now).check(cognito(now))
 
 
 @pytest.mark.filterwarnings("ignore:Key size")

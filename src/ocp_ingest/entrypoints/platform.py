@@ -7,7 +7,7 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,35 +24,41 @@ from ocp_ingest.telemetry import log
 
 def run(config: Config) -> None:
     """Serves until SIGTERM or SIGINT; everything acknowledged is durable at every moment."""
+    run_loop(serve(config))
+
+
+def run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a process's work on the fastest event loop there is."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve(config))
+        asyncio.run(work)
     else:
-        uvloop.run(serve(config))
+        uvloop.run(work)
 
 
 async def serve(config: Config, stop: asyncio.Event | None = None) -> None:
     """Runs the platform until `stop` is set, or a signal arrives."""
-    stop = stop or _stop_on_signals()
+    stop = stop or stop_on_signals()
     runtime = bootstrap.embedded(config)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            tasks = _Tasks(stack)
+            tasks = Tasks(stack)
             sweeper = await _stage2(runtime, stop, stack, tasks)
             tasks.start("take-up", take_up(runtime.world), lasting=False)
             for number in range(config.limits.workers):
                 tasks.start(f"worker-{number}", pipeline.work(runtime.world, stop))
             tasks.start("housekeeping", housekeeping.run(runtime.world, stop))
             try:
-                await _serve_api(runtime, sweeper, stop, tasks.running)
+                await _serve_api(runtime, sweeper, stop, tasks)
             finally:
                 stop.set()  # also when it could not listen: the loops end by themselves
     finally:
         runtime.close()
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -81,11 +87,18 @@ async def take_up(world: World) -> int:
     return queued
 
 
-class _Tasks:
-    """The loops beside the API; each ends by itself once `stop` is set, or is made to."""
+# A step under way may end; what it can't end is taken up again after the restart.
+STOP_S_MAX: Final = 5.0
 
-    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+
+class Tasks:
+    """A process's loops; each ends by itself once `stop` is set, or is made to, last one first."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack, stop_s_max: float = STOP_S_MAX) -> None:
+        """`stop_s_max`: so long all of them may take to end by themselves, in real seconds."""
         self._stack = stack
+        self._stop_s_max = stop_s_max
+        self._stop_until_s: float | None = None
         self.running: dict[str, asyncio.Task[object]] = {}
 
     def start(self, name: str, work: Coroutine[Any, Any, object], *, lasting: bool = True) -> None:
@@ -96,12 +109,22 @@ class _Tasks:
         task.add_done_callback(self._ended)
 
         async def end() -> None:
-            _, late = await asyncio.wait({task}, timeout=_STOP_S_MAX)
+            _, late = await asyncio.wait({task}, timeout=self._left_s())
             for straggler in late:
                 straggler.cancel()
                 await asyncio.wait({straggler})
 
         self._stack.push_async_callback(end)
+
+    def alive(self) -> dict[str, bool]:
+        """Each lasting loop, and whether it still runs."""
+        return {name: not task.done() for name, task in self.running.items()}
+
+    def _left_s(self) -> float:
+        now_s = asyncio.get_running_loop().time()
+        if self._stop_until_s is None:
+            self._stop_until_s = now_s + self._stop_s_max
+        return max(0.0, self._stop_until_s - now_s)
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         # A loop that ends by itself is a bug: readiness shows it, the log says why.
@@ -109,13 +132,9 @@ class _Tasks:
             log().error("worker.failed", worker=task.get_name(), error=repr(task.exception()))
 
 
-# A step under way may end; what it can't end is taken up again after the restart.
-_STOP_S_MAX = 5.0
-
-
 async def _stage2(
     runtime: bootstrap.Embedded, stop: asyncio.Event, stack: contextlib.AsyncExitStack,
-    tasks: _Tasks,
+    tasks: Tasks,
 ) -> Sweeper | None:  # fmt: skip
     stage2 = await stack.enter_async_context(bootstrap.exports(runtime))
     if stage2 is None:
@@ -129,23 +148,19 @@ async def _stage2(
 
 
 async def _serve_api(
-    runtime: bootstrap.Embedded, sweeper: Sweeper | None, stop: asyncio.Event,
-    tasks: dict[str, asyncio.Task[object]],
+    runtime: bootstrap.Embedded, sweeper: Sweeper | None, stop: asyncio.Event, tasks: Tasks
 ) -> None:  # fmt: skip
     from ocp_ingest.entrypoints.api.app import create_app
     from ocp_ingest.entrypoints.api.server import serving
 
     config = runtime.config
 
-    def alive() -> dict[str, bool]:
-        return {name: not task.done() for name, task in tasks.items()}
-
     app = create_app(
         runtime.world,
         authority(config.auth, Path(config.data.dir)),
         config,
         reconcile=_reconcile(sweeper, config) if sweeper is not None else None,
-        alive=alive,
+        alive=tasks.alive,
     )
     async with serving(app, config.server):
         await stop.wait()

@@ -83,6 +83,7 @@ def create_app(
     *,
     reconcile: Callable[[bool], Awaitable[dict[str, Any]]] | None = None,
     alive: Callable[[], dict[str, bool]] | None = None,
+    reach: Callable[[], Awaitable[dict[str, bool]]] | None = None,
     uri_of: UriOf = plain_uri,
     metrics: Metrics | None = None,
     more: Sequence[ControllerRouterHandler] = (),
@@ -90,15 +91,17 @@ def create_app(
     """The API over a world.
 
     `reconcile(census)` starts a reconciliation and says what it began; `alive` says of each
-    worker loop whether it runs; `uri_of` where people find an object; `more` are further
+    worker loop whether it runs; `reach` what of the runtime answers, in place of the store alone
+    (readiness); `uri_of` where people find an object; `more` are further
     handlers, for example the console's.
 
     `api.deps.uploads.close(wait_s)` ends uploads at a stop; server.serve does it.
     """
     disk = Path(config.data.dir)
     hooks = Hooks(
-        reconcile=reconcile, alive=alive, uri_of=uri_of, disk=disk if disk.is_dir() else None
-    )
+        reconcile=reconcile, alive=alive, reach=reach, uri_of=uri_of,
+        disk=disk if disk.is_dir() else None,
+    )  # fmt: skip
     deps = _deps(world, authority, config, hooks, metrics or Metrics())
     handlers: list[ControllerRouterHandler] = [
         door(deps, "/v1/events", lambda request: take_events(deps, request)),

@@ -22,12 +22,14 @@ class Hooks:
     """What the runtime around the API lends it; each is optional.
 
     `reconcile(census)` starts a reconciliation and says what it began; `alive` names the worker
-    loops and whether each is running; `disk` is the folder whose free space readiness looks at.
+    loops and whether each is running; `disk` is the folder whose free space readiness looks at;
+    `reach` says what of the runtime can be reached, where finding nothing in the store is too dear.
     """
 
     reconcile: Callable[[bool], Awaitable[dict[str, Any]]] | None = None
     alive: Callable[[], dict[str, bool]] | None = None
     disk: Path | None = None
+    reach: Callable[[], Awaitable[dict[str, bool]]] | None = None
     uri_of: UriOf = plain_uri
 
 

@@ -58,7 +58,9 @@ def operations(deps: Deps) -> list[HTTPRouteHandler]:
 
 async def checked(deps: Deps) -> dict[str, bool]:
     """Every condition of readiness by name: the store answers, the disk has room, workers live."""
-    checks = {"store": await _store_answers(deps), "not_stopping": not deps.uploads.closing}
+    reach = deps.hooks.reach
+    found = await reach() if reach is not None else {"store": await _store_answers(deps)}
+    checks = {**found, "not_stopping": not deps.uploads.closing}
     if deps.hooks.disk is not None:
         usage = await asyncio.to_thread(shutil.disk_usage, deps.hooks.disk)
         checks["disk"] = usage.free >= deps.config.data.free_bytes_min

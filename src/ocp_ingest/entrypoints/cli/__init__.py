@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from ocp_ingest.entrypoints.cli import admin, calls, demo, incidents, reconcile, serve
+from ocp_ingest.entrypoints.cli import admin, calls, demo, incidents, reconcile, serve, smoke
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,7 @@ app = typer.Typer(
 serve.register(app)
 demo.register(app)
 admin.register(app)
+smoke.register(app)
 app.add_typer(calls.app, name="calls")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(reconcile.app, name="reconcile")

@@ -13,6 +13,7 @@ from ocp_ingest.entrypoints.cli.common import (
     DataDirOption,
     Exit,
     JsonOption,
+    RuntimeOption,
     load_config,
     print_json,
     stop,
@@ -20,7 +21,7 @@ from ocp_ingest.entrypoints.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.bootstrap import Runtime
 
 
 def register(app: typer.Typer) -> None:
@@ -56,21 +57,24 @@ _PAGE = 500
 
 
 def replay(
-    config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
+    as_json: JsonOption = False,
 ) -> None:
     """Rebuild every record from its journal; heals what a crash or a bug left behind."""
 
-    async def work(runtime: Embedded) -> dict[str, int]:
+    async def work(opened: Runtime) -> dict[str, int]:
         replayed = healed = 0
         after = ""
-        while ids := await runtime.world.calls.call_ids(after=after, limit=_PAGE):
+        while ids := await opened.world.calls.call_ids(after=after, limit=_PAGE):
             for call_id in ids:
-                healed += await runtime.world.calls.rebuild(call_id)
+                healed += await opened.world.calls.rebuild(call_id)
             replayed += len(ids)
             after = ids[-1]
         return {"calls": replayed, "healed": healed}
 
-    said = with_store(config, data_dir, work)
+    said = with_store(config, data_dir, runtime, work)
     if as_json:
         print_json(said)
     else:
@@ -79,15 +83,34 @@ def replay(
 
 
 def doctor(
-    config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
+    probe_ocp: Annotated[
+        bool,
+        typer.Option(
+            "--probe-ocp", help="Ask OCP, by reading alone, where it differs from the settings."
+        ),
+    ] = False,
+    objects: Annotated[
+        bool | None,
+        typer.Option(
+            "--objects/--no-objects",
+            help="Count every stored object too; default: not on AWS, where each list is billed.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check configuration, store, disk, keys and the counts; say what deserves a look."""
+    """Check configuration, store, resources, keys and the counts; say what deserves a look.
+
+    Each finding is ok, look (a person should) or fail. The exit code is 1 when one fails.
+    """
     from ocp_ingest.entrypoints.doctor import examine
 
-    async def work(runtime: Embedded) -> list[dict[str, Any]]:
-        return await examine(runtime)
+    async def work(opened: Runtime) -> list[dict[str, Any]]:
+        return await examine(opened, probe_ocp=probe_ocp, objects=objects)
 
-    findings = with_store(config, data_dir, work)
+    findings = with_store(config, data_dir, runtime, work)
     if as_json:
         print_json(findings)
     else:

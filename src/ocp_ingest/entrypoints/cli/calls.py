@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -12,12 +12,15 @@ from ocp_ingest.entrypoints.cli.common import (
     DataDirOption,
     JsonOption,
     ReasonOption,
+    RuntimeName,
+    RuntimeOption,
     print_json,
+    who,
     with_store,
 )
 
 if TYPE_CHECKING:
-    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.bootstrap import Runtime
     from ocp_ingest.core.call import Call
 
 app = typer.Typer(no_args_is_help=True, help="Look at calls, and act on them.")
@@ -29,6 +32,7 @@ CallId = Annotated[str, typer.Argument(metavar="CALL_ID", help="The call's (dial
 def list_calls(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
     stage: Annotated[str | None, typer.Option(help="Only calls in this stage.")] = None,
     outcome: Annotated[
         str | None, typer.Option(help="stored, absent, quarantined, lost, or none: in flight.")
@@ -39,7 +43,7 @@ def list_calls(
 ) -> None:
     """List calls, newest first."""
 
-    async def work(runtime: Embedded) -> list[Call]:
+    async def work(opened: Runtime) -> list[Call]:
         from ocp_ingest.core.lifecycle import OUTCOMES, STAGES
         from ocp_ingest.ports import CallQuery
 
@@ -52,15 +56,15 @@ def list_calls(
                 stage=stage, outcome=outcome, lob=lob, cursor=cursor,
                 limit=min(500, limit - len(found)),
             )  # fmt: skip
-            page = await runtime.world.calls.page(query)
+            page = await opened.world.calls.page(query)
             found += page.calls
             cursor = page.cursor
             if cursor is None:
                 break
-        _show_list(found, runtime, as_json)
+        _show_list(found, opened, as_json)
         return found
 
-    with_store(config, data_dir, work)
+    with_store(config, data_dir, runtime, work)
 
 
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
@@ -71,10 +75,10 @@ def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
         raise Invalid(f"{option} must be one of {', '.join(allowed)}.")
 
 
-def _show_list(calls: list[Call], runtime: Embedded, as_json: bool) -> None:
+def _show_list(calls: list[Call], opened: Runtime, as_json: bool) -> None:
     from ocp_ingest.core.view import call_view
 
-    policy = runtime.world.settings.policy
+    policy = opened.world.settings.policy
     views = [call_view(call, policy) for call in calls]
     if as_json:
         for view in views:
@@ -102,26 +106,27 @@ def show(
     call_id: CallId,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
     as_json: JsonOption = False,
 ) -> None:
     """Show one call: flags, facts, recordings, exports, next step."""
 
-    async def work(runtime: Embedded) -> None:
+    async def work(opened: Runtime) -> None:
         from ocp_ingest.core.view import call_view
 
-        view = call_view(await _load(runtime, call_id), runtime.world.settings.policy)
+        view = call_view(await _load(opened, call_id), opened.world.settings.policy)
         if as_json:
             print_json(view)
         else:
             _show_call(view)
 
-    with_store(config, data_dir, work)
+    with_store(config, data_dir, runtime, work)
 
 
-async def _load(runtime: Embedded, call_id: str) -> Call:
+async def _load(opened: Runtime, call_id: str) -> Call:
     from ocp_ingest.core.errors import NotFound
 
-    call = await runtime.world.calls.load(call_id)
+    call = await opened.world.calls.load(call_id)
     if call is None:
         raise NotFound(f"There is no call {call_id} here.", call_id=call_id)
     return call
@@ -164,15 +169,16 @@ def explain(
     call_id: CallId,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
     as_json: JsonOption = False,
 ) -> None:
     """Say what is missing, why, what was tried, what happens next and when."""
 
-    async def work(runtime: Embedded) -> None:
+    async def work(opened: Runtime) -> None:
         from ocp_ingest.core.explain import explain as explained
 
-        call = await _load(runtime, call_id)
-        world = runtime.world
+        call = await _load(opened, call_id)
+        world = opened.world
         said = explained(call, world.settings.policy, world.clock.now_ms())
         if as_json:
             print_json(said)
@@ -187,66 +193,63 @@ def explain(
         for line in said.also:
             typer.echo(f"Then: {line}")
 
-    with_store(config, data_dir, work)
+    with_store(config, data_dir, runtime, work)
 
 
 Act = Literal["retried", "reopened", "released"]
 
 
 def _act(
-    kind: Act, call_id: str, reason: str, config: ConfigOption, data_dir: DataDirOption
-) -> None:
-    async def work(runtime: Embedded) -> None:
+    kind: Act, call_id: str, reason: str, config: Path | None, data_dir: Path | None,
+    runtime: RuntimeName,
+) -> None:  # fmt: skip
+    async def work(opened: Runtime) -> None:
         from ocp_ingest.ingest import operate
 
-        await operate.act(
-            runtime.world, kind, call_id, who=f"cli:{getpass.getuser()}", reason=reason
-        )
+        await operate.act(opened.world, kind, call_id, who=await who(opened), reason=reason)
         typer.echo(f"{kind}: {call_id}")
 
-    with_store(config, data_dir, work)
+    with_store(config, data_dir, runtime, work)
 
 
 @app.command()
 def retry(
     call_id: CallId, reason: ReasonOption, config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    data_dir: DataDirOption = None, runtime: RuntimeOption = "embedded",
 ) -> None:  # fmt: skip
     """Have the next step of a call tried now."""
-    _act("retried", call_id, reason, config, data_dir)
+    _act("retried", call_id, reason, config, data_dir, runtime)
 
 
 @app.command()
 def reopen(
     call_id: CallId, reason: ReasonOption, config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    data_dir: DataDirOption = None, runtime: RuntimeOption = "embedded",
 ) -> None:  # fmt: skip
     """Reopen a call that was closed: it is judged and asked for anew."""
-    _act("reopened", call_id, reason, config, data_dir)
+    _act("reopened", call_id, reason, config, data_dir, runtime)
 
 
 @app.command()
 def release(
     call_id: CallId, reason: ReasonOption, config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    data_dir: DataDirOption = None, runtime: RuntimeOption = "embedded",
 ) -> None:  # fmt: skip
     """Release a call's recording from quarantine: it is stored as it is."""
-    _act("released", call_id, reason, config, data_dir)
+    _act("released", call_id, reason, config, data_dir, runtime)
 
 
 @app.command("mark-absent")
 def mark_absent(
     call_id: CallId, reason: ReasonOption, config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    data_dir: DataDirOption = None, runtime: RuntimeOption = "embedded",
 ) -> None:  # fmt: skip
     """Close a call as legitimately without a recording, on your word."""
 
-    async def work(runtime: Embedded) -> None:
+    async def work(opened: Runtime) -> None:
         from ocp_ingest.ingest import operate
 
-        await operate.mark_absent(
-            runtime.world, call_id, who=f"cli:{getpass.getuser()}", reason=reason
-        )
+        await operate.mark_absent(opened.world, call_id, who=await who(opened), reason=reason)
         typer.echo(f"absent: {call_id}")
 
-    with_store(config, data_dir, work)
+    with_store(config, data_dir, runtime, work)

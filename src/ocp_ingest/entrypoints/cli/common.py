@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import sys
 from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.bootstrap import Runtime
     from ocp_ingest.config_model import Config
 
 T = TypeVar("T")
+RuntimeName = Literal["embedded", "aws"]
 
 
 class Exit(IntEnum):
@@ -34,6 +36,14 @@ ConfigOption = Annotated[
 ]
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Where the embedded runtime keeps everything.")
+]
+RuntimeOption = Annotated[
+    RuntimeName,
+    typer.Option(
+        "--runtime",
+        envvar="OCP_INGEST_RUNTIME",
+        help="Where calls are kept: on this machine, or where the section [aws] says.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the call's journal.")]
@@ -65,33 +75,69 @@ def load_config(config: Path | None, data_dir: Path | None, **more: Any) -> Conf
 
 
 def with_store(
-    config: Path | None, data_dir: Path | None,
-    work: Callable[[Embedded], Coroutine[Any, Any, T]],
+    config: Path | None, data_dir: Path | None, runtime: RuntimeName,
+    work: Callable[[Runtime], Coroutine[Any, Any, T]],
 ) -> T:  # fmt: skip
-    """Runs `work` on the embedded store and turns what it raises into an exit code."""
-    from ocp_ingest import bootstrap
+    """Runs `work` on the store of a runtime and turns what it raises into an exit code."""
     from ocp_ingest.core import errors
     from ocp_ingest.telemetry import set_up_logs
 
     loaded = load_config(config, data_dir)
     set_up_logs(loaded.log.format, "warning")
+    run = _on_aws if runtime == "aws" else _on_this_machine
+    try:
+        return asyncio.run(run(loaded, work))
+    except errors.OcpIngestError as failed:
+        stop(exit_of(failed), failed.text)
+
+
+async def _on_this_machine(loaded: Config, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
+    from ocp_ingest import bootstrap
+
     if not (Path(loaded.data.dir) / bootstrap.DATABASE_FILE).exists():
         stop(Exit.NOT_FOUND, f"There is no store in {loaded.data.dir}; name one with --data-dir.")
+    opened = bootstrap.embedded(loaded)
+    try:
+        return await work(opened)
+    finally:
+        opened.close()
 
-    async def run() -> T:
-        runtime = bootstrap.embedded(loaded)
-        try:
-            return await work(runtime)
-        finally:
-            runtime.close()
+
+async def _on_aws(loaded: Config, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
+    needs_aws()
+    from ocp_ingest import bootstrap_aws
+    from ocp_ingest.adapters.aws.session import Answered
 
     try:
-        return asyncio.run(run())
-    except errors.OcpIngestError as failed:
-        stop(_exit_of(failed), failed.text)
+        async with bootstrap_aws.open(loaded) as opened:
+            return await work(opened)
+    except Answered as bad:
+        stop(Exit.FAILED, f"AWS answered {bad.code}: is the section [aws] right? See doctor.")
 
 
-def _exit_of(failed: Exception) -> Exit:
+async def who(opened: Runtime) -> str:
+    """Whoever runs the command, for the journal: on AWS the role or user that AWS knows."""
+    from ocp_ingest.core.errors import OcpIngestError
+
+    if (aws := getattr(opened, "aws", None)) is not None:
+        try:
+            said = await aws.call("sts", "get_caller_identity", again=True)
+            return f"cli:{said['Arn']}"
+        except OcpIngestError:
+            pass  # the act is allowed or not by the table; a name of this machine does as well
+    return f"cli:{getpass.getuser()}"
+
+
+def needs_aws() -> None:
+    """Ends the command where the packages of the AWS runtime are not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("aiobotocore") is None:
+        stop(Exit.USAGE, "The AWS runtime needs more packages: pip install 'ocp-ingest[aws]'.")
+
+
+def exit_of(failed: Exception) -> Exit:
+    """The exit code of an error's fate."""
     from ocp_ingest.core import errors
 
     fates = (

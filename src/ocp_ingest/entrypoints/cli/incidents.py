@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +11,14 @@ from ocp_ingest.entrypoints.cli.common import (
     DataDirOption,
     JsonOption,
     ReasonOption,
+    RuntimeOption,
     print_json,
+    who,
     with_store,
 )
 
 if TYPE_CHECKING:
-    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.bootstrap import Runtime
     from ocp_ingest.core.incidents import Incident
 
 app = typer.Typer(no_args_is_help=True, help="Look at incidents, and close them.")
@@ -27,15 +28,16 @@ app = typer.Typer(no_args_is_help=True, help="Look at incidents, and close them.
 def list_incidents(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
     closed: Annotated[bool, typer.Option("--closed", help="Closed ones too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List incidents, newest first."""
 
-    async def work(runtime: Embedded) -> list[Incident]:
-        return await runtime.world.incidents.incidents(open_only=not closed, limit=500)
+    async def work(opened: Runtime) -> list[Incident]:
+        return await opened.world.incidents.incidents(open_only=not closed, limit=500)
 
-    found = with_store(config, data_dir, work)
+    found = with_store(config, data_dir, runtime, work)
     for incident in found:
         if as_json:
             print_json(incident)
@@ -63,15 +65,14 @@ def close(
     reason: ReasonOption,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
 ) -> None:
     """Close an incident that does not close by itself; it opens again if its cause shows again."""
 
-    async def work(runtime: Embedded) -> None:
+    async def work(opened: Runtime) -> None:
         from ocp_ingest.ingest import operate
 
-        await operate.close_incident(
-            runtime.world, key, who=f"cli:{getpass.getuser()}", reason=reason
-        )
+        await operate.close_incident(opened.world, key, who=await who(opened), reason=reason)
         typer.echo(f"closed: {key}")
 
-    with_store(config, data_dir, work)
+    with_store(config, data_dir, runtime, work)

@@ -12,13 +12,14 @@ from ocp_ingest.entrypoints.cli.common import (
     DataDirOption,
     Exit,
     JsonOption,
+    RuntimeOption,
     print_json,
     stop,
     with_store,
 )
 
 if TYPE_CHECKING:
-    from ocp_ingest.bootstrap import Embedded
+    from ocp_ingest.bootstrap import Runtime
     from ocp_ingest.reconcile.plan import GroupPlan
 
 app = typer.Typer(no_args_is_help=True, help="Find, plan, export and close missing calls.")
@@ -31,15 +32,23 @@ _NO_OCP = "No Export API is configured: fill the section [ocp]."
 def run(
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Detect what is missing, and export it until nothing is due any more."""
+    """Detect what is missing, and export it until nothing is due any more.
+
+    On AWS the state machine exports, and this command says what was started. A dry run plans here
+    and writes nothing, on either runtime.
+    """
     if dry_run:
-        plans = with_store(config, data_dir, _plans)
+        plans = with_store(config, data_dir, runtime, _plans)
         _show_plans(plans, as_json)
         return
-    swept = with_store(config, data_dir, _sweep)
+    if runtime == "aws":
+        _say_started(with_store(config, data_dir, runtime, _ask_detect), as_json)
+        return
+    swept = with_store(config, data_dir, runtime, _sweep)
     if as_json:
         print_json(swept)
     else:
@@ -57,14 +66,14 @@ _WELL_ENDED = frozenset({"done", "bisected"})
 _JOBS_MAX = 1_000
 
 
-async def _plans(runtime: Embedded) -> list[GroupPlan]:
+async def _plans(opened: Runtime) -> list[GroupPlan]:
     from ocp_ingest.reconcile.detect import due_asks
     from ocp_ingest.reconcile.plan import plan_group
 
-    asks = await due_asks(runtime.world, runtime.config.ocp.groups)
-    per_call = runtime.config.reconcile.per_call
+    asks = await due_asks(opened.world, opened.config.ocp.groups)
+    per_call = opened.config.reconcile.per_call
     return [
-        plan_group(runtime.world, await runtime.book.group(group), asks[group], per_call)
+        plan_group(opened.world, await opened.book.group(group), asks[group], per_call)
         for group in sorted(asks)
     ]
 
@@ -114,23 +123,52 @@ def _plan_view(made: GroupPlan) -> dict[str, Any]:
     }
 
 
-async def _sweep(runtime: Embedded) -> dict[str, Any]:
+async def _ask_detect(opened: Runtime, event: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Lets the detect function look now, and waits for its answer."""
+    from ocp_ingest.bootstrap_aws import AwsRuntime
+    from ocp_ingest.core.errors import Transient
+    from ocp_ingest.entrypoints.platform_aws import DETECT_S_MAX, ask_detect
+
+    assert isinstance(opened, AwsRuntime)
+    said = await ask_detect(opened, event or {}, s_max=DETECT_S_MAX)
+    if said is None:
+        raise Transient("The detect function has not ended yet: see `reconcile status`.")
+    return said
+
+
+async def _ask_census(opened: Runtime) -> dict[str, Any]:
+    return await _ask_detect(opened, {"census": True})
+
+
+def _say_started(said: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(said)
+        return
+    for name, value in said.items():
+        if name != "started":
+            typer.echo(f"{name}: {value}")
+    for execution in said.get("started", []):
+        typer.echo(f"started: {execution}")
+    typer.echo("How they end: `ocp-ingest reconcile status`.")
+
+
+async def _sweep(opened: Runtime) -> dict[str, Any]:
     from ocp_ingest import bootstrap
     from ocp_ingest.ingest.pipeline import drain
     from ocp_ingest.reconcile.sweep import Sweeper
 
-    began_ms = runtime.world.clock.now_ms()
-    async with bootstrap.exports(runtime) as stage2:
+    began_ms = opened.world.clock.now_ms()
+    async with bootstrap.exports(opened) as stage2:
         if stage2 is None:
             stop(Exit.USAGE, _NO_OCP)
-        sweeper = Sweeper(runtime.world, stage2)
+        sweeper = Sweeper(opened.world, stage2)
         try:
             swept = await sweeper.sweep()
             await sweeper.idle()
-            await drain(runtime.world)
+            await drain(opened.world)
         finally:
             await sweeper.stop()
-    jobs = await runtime.book.jobs(limit=_JOBS_MAX)
+    jobs = await opened.book.jobs(limit=_JOBS_MAX)
     ended = Counter(job.end.value for job in jobs if job.end and (job.finished_at or 0) >= began_ms)
     return {
         "looked_at": swept.looked_at,
@@ -143,16 +181,19 @@ async def _sweep(runtime: Embedded) -> dict[str, Any]:
 
 @app.command()
 def status(
-    config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
+    as_json: JsonOption = False,
 ) -> None:
     """Show groups, their slots, and the latest export jobs."""
 
-    async def work(runtime: Embedded) -> dict[str, Any]:
+    async def work(opened: Runtime) -> dict[str, Any]:
         import msgspec
 
-        groups = await runtime.book.groups()
-        jobs = await runtime.book.jobs(limit=20)
-        waiting = await runtime.world.calls.pending_groups()
+        groups = await opened.book.groups()
+        jobs = await opened.book.jobs(limit=20)
+        waiting = await opened.world.calls.pending_groups()
         return {
             "waiting": waiting,
             "groups": [msgspec.to_builtins(g) for g in groups],
@@ -160,6 +201,7 @@ def status(
                 {
                     "job_key": job.job_key,
                     "job_id": job.export_id,
+                    "execution": job.execution_ref,
                     "state": job.state.value,
                     "end": job.end.value if job.end else None,
                     "why": job.end_why,
@@ -171,7 +213,7 @@ def status(
             ],
         }
 
-    said = with_store(config, data_dir, work)
+    said = with_store(config, data_dir, runtime, work)
     if as_json:
         print_json(said)
         return
@@ -184,11 +226,20 @@ def status(
 
 @app.command()
 def census(
-    config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    runtime: RuntimeOption = "embedded",
+    as_json: JsonOption = False,
 ) -> None:
-    """Count, from OCP's side, the calls of every complete hour not counted yet."""
+    """Count, from OCP's side, the calls of every complete hour not counted yet.
 
-    async def work(runtime: Embedded) -> list[dict[str, Any]]:
+    On AWS the state machine counts, and this command says what was started.
+    """
+    if runtime == "aws":
+        _say_started(with_store(config, data_dir, runtime, _ask_census), as_json)
+        return
+
+    async def work(opened: Runtime) -> list[dict[str, Any]]:
         from dataclasses import replace
 
         import msgspec
@@ -197,11 +248,11 @@ def census(
         from ocp_ingest.reconcile.census import state
         from ocp_ingest.reconcile.sweep import Sweeper
 
-        async with bootstrap.exports(runtime) as stage2:
+        async with bootstrap.exports(opened) as stage2:
             if stage2 is None:
                 stop(Exit.USAGE, _NO_OCP)
             # Asked for by hand it is taken, also where it is switched off as a daily habit.
-            sweeper = Sweeper(runtime.world, replace(stage2, census=True))
+            sweeper = Sweeper(opened.world, replace(stage2, census=True))
             try:
                 groups = await sweeper.take_census()
                 await sweeper.idle()
@@ -212,7 +263,7 @@ def census(
             {"ocp_group": g, **msgspec.to_builtins(s)} for g, s in zip(groups, states, strict=True)
         ]
 
-    said = with_store(config, data_dir, work)
+    said = with_store(config, data_dir, runtime, work)
     if as_json:
         print_json(said)
     else:

@@ -1,0 +1,79 @@
+"""What a look at everything measures, as CloudWatch metrics in its log lines (embedded metrics).
+
+Metric                    per        is
+OldestPendingAgeSeconds   ocp_group  how long the earliest open work has been due; 0 when none is
+PendingCalls              ocp_group  calls with open work, due or not
+IncidentsOpen             kind       open incidents; every kind each time, so that 0 is said too
+CallsInFlight, CallsLost  –          terms of the conservation law
+
+Dimensions are bounded: groups are configured, kinds are a closed set. Times are domain time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from ocp_ingest.core.incidents import INCIDENT_KINDS
+from ocp_ingest.core.limits import SECOND_MS
+from ocp_ingest.ingest.world import World
+from ocp_ingest.reconcile.detect import UNKNOWN_GROUP
+
+NAMESPACE: Final = "OcpIngest"
+# Stands for calls whose group nobody told us.
+UNKNOWN: Final = "unknown"
+# Groups measured: each costs two metrics a month.
+_GROUPS_MAX: Final = 200
+# Open incidents counted; there is one per root cause and group.
+_INCIDENTS_MAX: Final = 1_000
+
+
+class Gauges(msgspec.Struct, frozen=True):
+    """Values of one set of dimensions: name -> (unit, value)."""
+
+    dimensions: dict[str, str]
+    values: dict[str, tuple[str, float]]
+
+
+async def gauges(world: World, groups: tuple[str, ...]) -> list[Gauges]:
+    """Measures now. Raises Transient."""
+    waiting = await world.calls.pending_groups()
+    named = list(dict.fromkeys((*groups, *sorted(waiting))))[:_GROUPS_MAX]
+    measured = [await _group(world, group, waiting.get(group, 0)) for group in named]
+    incidents = await world.incidents.incidents(limit=_INCIDENTS_MAX)
+    counted = Counter(incident.kind for incident in incidents)
+    measured += [
+        Gauges({"kind": kind}, {"IncidentsOpen": ("Count", counted[kind])})
+        for kind in INCIDENT_KINDS
+    ]
+    terms = await world.calls.counts()
+    calls = {
+        "CallsInFlight": ("Count", float(terms.get("in_flight", 0))),
+        "CallsLost": ("Count", float(terms.get("lost", 0))),
+    }
+    return [*measured, Gauges({}, calls)]
+
+
+async def _group(world: World, group: str, waiting: int) -> Gauges:
+    now_ms = world.clock.now_ms()
+    due = await world.calls.pending(until_ms=now_ms, limit=1, ocp_group=group)
+    age_s = max(0, now_ms - due[0].at_ms) / SECOND_MS if due else 0.0
+    name = UNKNOWN if group == UNKNOWN_GROUP else group
+    values = {"OldestPendingAgeSeconds": ("Seconds", age_s), "PendingCalls": ("Count", waiting)}
+    return Gauges({"ocp_group": name}, values)
+
+
+def emit(measured: list[Gauges]) -> None:
+    """Writes them to standard output, where Lambda's log finds them."""
+    from aws_lambda_powertools.metrics import EphemeralMetrics
+
+    for gauge in measured:
+        # Without a service: it would be a dimension that no alarm names.
+        metrics = EphemeralMetrics(namespace=NAMESPACE, service="")
+        for name, value in gauge.dimensions.items():
+            metrics.add_dimension(name, value)
+        for name, (unit, number) in gauge.values.items():
+            metrics.add_metric(name, unit, number)
+        metrics.flush_metrics()
