@@ -28,6 +28,7 @@ check: .venv/.ready  ## lint, types, import contracts, generated docs up to date
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 	@$(PY) tools/docs.py --check
 
 .PHONY: docs
@@ -42,14 +43,50 @@ fix: .venv/.ready  ## format and apply safe lint fixes
 bench: .venv/.ready  ## measure, print ratios against named peers
 	@$(PY) -m bench $(ARGS)
 
+.venv-infra/.ready: requirements/infra.lock tools/infra_venv.sh .venv/.ready
+	@bash tools/infra_venv.sh
+
+.PHONY: lambda
+lambda: .venv/.ready  ## the package of the functions, in build/lambda (ARGS="--config ocp-ingest.toml")
+	@$(PY) tools/build_lambda.py $(ARGS)
+
+.PHONY: synth
+synth: .venv-infra/.ready  ## plain CloudFormation in build/synth (ARGS="-c config=ocp-ingest.toml")
+	@[ -d build/lambda ] || $(PY) tools/build_lambda.py
+	@.venv-infra/bin/python infra/app.py --out build/synth $(ARGS)
+
+.PHONY: test-infra
+test-infra: .venv-infra/.ready  ## the laws of the template: rights, alarms, cdk-nag, cfn-lint
+	@OCP_TEST_INFRA=1 $(PY) -m pytest tests/infra --timeout 1200 $(ARGS)
+
+.PHONY: test-aws
+test-aws: .venv-infra/.ready  ## the whole system on servers that stand for AWS; fetches them itself
+	@OCP_TEST_AWS=1 $(PY) -m pytest tests/aws --timeout 1200 $(ARGS)
+
+.PHONY: simulate
+SEEDS ?= 100
+simulate: .venv/.ready  ## simulated days with faults at every effect (SEEDS=100 ARGS="--from 1")
+	@.venv/bin/ocp-proof many --seeds $(SEEDS) $(ARGS)
+
+.PHONY: prove-the-proof
+prove-the-proof: .venv/.ready  ## breaks one line at a time; the simulation must notice
+	@$(PY) tools/prove.py $(ARGS)
+
+LOCK = .venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade
 .PHONY: lock
 lock: .venv/.ready  ## resolve the dependencies anew
-	@.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade \
-	    --python-version 3.11 pyproject.toml --extra aws --extra sim --group dev -o requirements/dev.lock
+	@$(LOCK) --python-version 3.11 pyproject.toml --extra aws --extra sim --group dev \
+	    -o requirements/dev.lock
+	@$(LOCK) --python-version 3.11 pyproject.toml --extra aws -c requirements/dev.lock \
+	    -o requirements/aws.lock
+	@$(LOCK) --python-version 3.11 requirements/build.in -c requirements/dev.lock \
+	    -o requirements/build.lock
+	@$(LOCK) --python-version 3.13 requirements/lambda.in -c requirements/aws.lock \
+	    -o requirements/lambda.lock
 
 .PHONY: ci
-ci: check test demo  ## what has to pass before anything lands
+ci: check test test-infra test-aws demo  ## what has to pass before anything lands
 
 .PHONY: clean
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-infra .emulators build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ocp_ingest.adapters.aws.table import SK_EVENT, call_id_of, event_key
+from ocp_ingest.adapters.aws.table import SK_EVENT, SK_RECORD, call_id_of, event_key
 from ocp_ingest.demo.client import Client
 from ocp_ingest.demo.compare import Compared, audit, compare
 from ocp_ingest.demo.processes import Processes
@@ -308,6 +308,14 @@ class Story:
         _post(f"{self.functions.url}/__crash",
               {"function": f"ocp-ingest-{function}", "when": when, "times": times})  # fmt: skip
 
+    def abort_executions(self) -> int:
+        """Stops every execution that runs, as a person may; how many there were."""
+        states = client("stepfunctions", self.localstack.url)
+        running = [arn for arn, status in self._listed() if status == "RUNNING"]
+        for arn in running:
+            states.stop_execution(executionArn=arn)
+        return len(running)
+
     # -- the verdict --------------------------------------------------------------------------
 
     def verdict(self) -> Verdict:
@@ -321,7 +329,7 @@ class Story:
         terms = self.platform.get("/v1/conservation")
         differences = audit(terms, compared, copy)
         return Verdict(
-            compared, differences, terms, self.operations(compared.stored), status["push"],
+            compared, differences, terms, self.operations(compared), status["push"],
             status["exports"], self.archived(),
         )  # fmt: skip
 
@@ -380,14 +388,17 @@ class Story:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(body)
 
-    def operations(self, stored: int) -> dict[str, Any]:
+    def operations(self, compared: Compared) -> dict[str, Any]:
         """What the day asked of AWS, and the sizes of records."""
         totals = _get(f"{self.proxy.url}/__totals")
         transitions = self._transitions()
-        sizes = self._record_sizes()
+        sizes, table_bytes = self._sizes()
+        stored = compared.stored
         return {
             "calls": self.calls,
             "stored": stored,
+            "streamed": compared.streamed,
+            "recovered": compared.recovered,
             "requests": dict(sorted(totals["requests"].items())),
             "requests_per_stored_call": {
                 name: round(count / max(1, stored), 3)
@@ -395,6 +406,7 @@ class Story:
             },
             "dynamodb_units": totals["units"],
             "faults": totals["faults"],
+            "table_bytes": table_bytes,
             "state_transitions": sum(transitions.values()),
             "executions": dict(self._executions()),
             "states_entered": dict(sorted(transitions.items())),
@@ -430,13 +442,13 @@ class Story:
         )
         return [(e["executionArn"], e["status"]) for page in pages for e in page["executions"]]
 
-    def _record_sizes(self) -> list[int]:
-        """Bytes of each call's record, as DynamoDB counts an item: names and values."""
+    def _sizes(self) -> tuple[list[int], int]:
+        """Bytes of each call's record, and of the whole table, as DynamoDB counts items."""
         pages = client("dynamodb", self.dynamodb.url).get_paginator("scan").paginate(
-            TableName=TABLE, FilterExpression="sk = :call",
-            ExpressionAttributeValues={":call": {"S": "call"}},
+            TableName=TABLE
         )  # fmt: skip
-        return [item_bytes(item) for page in pages for item in page["Items"]]
+        items = [(i["sk"]["S"], item_bytes(i)) for page in pages for i in page["Items"]]
+        return [size for sk, size in items if sk == SK_RECORD], sum(size for _, size in items)
 
 
 def item_bytes(item: dict[str, Any]) -> int:

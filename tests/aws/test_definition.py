@@ -21,6 +21,8 @@ from tests.aws.definition import (
     states,
     successes,
 )
+from tests.aws.servers.fetch import ROOT
+from tests.aws.servers.provision import NOT_MADE
 
 DEFINITION = rendered()
 STATES = states(DEFINITION)
@@ -184,6 +186,15 @@ def test_every_expression_is_jsonata_and_nothing_else() -> None:
 
 def test_it_fits() -> None:
     assert len(json.dumps(DEFINITION)) < BYTES_MAX
+
+
+# -- the deployment of the tests -----------------------------------------------------------------
+
+
+def test_the_docs_name_all_that_the_test_deployment_leaves_out() -> None:
+    page = (ROOT / "docs" / "reference" / "aws-not-proved.md").read_text("utf-8")
+    said = set(re.findall(r"`(AWS::\w+::)`", page))
+    assert said == {re.sub(r"(AWS::\w+::).*", r"\1", kind) for kind in NOT_MADE}
 
 
 # -- render --------------------------------------------------------------------------------------

@@ -97,22 +97,28 @@ def test_requests_that_fail_and_answers_that_are_lost_change_nothing(tell: Telli
 
 @pytest.mark.timeout(900)
 def test_processes_that_end_in_the_middle_are_followed_by_others(tell: Telling) -> None:
-    """Functions and workers are killed; a worker that is told to stop ends in good order."""
+    """Functions, workers and executions; a worker that is told to stop ends in good order."""
     story = tell(calls=FEW_CALLS, speed=FEW_SPEED)
     for function in ("export", "puller", "metadata", "finish", "detect"):
         for when in ("before", "during", "after"):
             story.crash(function, when)
     story.begin()
+    aborted = 0
     for number in range(6):
         time.sleep(12)
+        aborted += story.abort_executions()
         old = story.worker.pop()
         if number % 2:
             end_in_good_order(old)
         else:
             old.kill()
         story.start_worker()
+    while not aborted:
+        time.sleep(1)
+        aborted += story.abort_executions()
     verdict = story.run()
     ended_well(verdict)
+    assert verdict.operations["executions"]["ABORTED"] >= aborted
     counted = verdict.operations["functions"].values()
     assert sum(function["crashes"] for function in counted) >= 10, counted
 

@@ -25,7 +25,7 @@ _numbers = count(1)
 
 
 class MeanwhileAws(Aws):
-    """Others do something right before this one's next request of a kind, by default about a record."""
+    """Others do something right before this one's next request of a kind: `at`, about `sk`."""
 
     def __init__(self, where: AwsSettings, *at: str, sk: str | None = table.SK_RECORD) -> None:
         super().__init__(where, s3_kit.session())

@@ -245,8 +245,8 @@ class TestRequests:
     async def test_a_childs_cdr_start_is_not_taken_for_a_calls_first(self, aws: FaultyAws) -> None:
         await dynamo_kit.store(aws).append([samples.start()])
         child = samples.cdr("dialog_start", id="d7", flow={"parent_step": 3, "type": "Flow"})
-        # Look-up and record are read first; it tells nothing about the call, so no record.
-        assert await self.asked(aws, child) == ["get_item"] * 2 + ["put_item"] * 2
+        # Look-up and record are read before they are written, and nothing is opened.
+        assert await self.asked(aws, child) == ["get_item"] * 2 + ["put_item"] * 3
 
     async def test_a_duplicate_writes_nothing(self, aws: FaultyAws) -> None:
         await dynamo_kit.store(aws).append([samples.start()])
@@ -471,9 +471,10 @@ class TestPolicies:
         async with MeanwhileAws(where) as aws:
             quick = dynamo_kit.store(other)  # still of the policy before
             await quick.append([samples.start(), samples.end()])
-            aws.meanwhile.append(lambda: quick.append([samples.received()]))
+            more = samples.cdr("ivr_end", at_ms=T0 + 9)
+            aws.meanwhile.append(lambda: quick.append([more]))
             assert await dynamo_kit.store(aws, self.NEW).rederive(limit=2) == 1
-            events = [samples.start(), samples.end(), samples.received()]
+            events = [samples.start(), samples.end(), more]
             assert await quick.load("c1") == fold("c1", events)
             assert await dynamo_kit.store(other, self.NEW).rebuild("c1") is False
 

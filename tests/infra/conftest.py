@@ -1,6 +1,6 @@
 """The template, synthesised once per session in CDK's own environment; tests read plain JSON.
 
-These tests need .venv-infra (CDK is 500 MB), so they run by `make synth-test` and CI only: that
+These tests need .venv-infra (CDK is 500 MB), so they run by `make test-infra` and CI only: that
 target sets OCP_TEST_INFRA=1. Without it nothing of this folder is collected, and nothing skipped.
 """
 
@@ -50,3 +50,10 @@ def everything(folder: Path) -> Template:
 def smallest(folder: Path) -> Template:
     """The repository's own configuration: no line of business but the unassigned; no CDK asset."""
     return Template(synthesise(folder / "smallest", {"lambda_s3": CODE}))
+
+
+@pytest.fixture(params=["template", "everything", "smallest"])
+def any_template(request: pytest.FixtureRequest) -> Template:
+    """Each of them in turn."""
+    made: Template = request.getfixturevalue(request.param)
+    return made
