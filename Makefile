@@ -57,7 +57,9 @@ synth: .venv-infra/.ready  ## plain CloudFormation in build/synth (ARGS="-c conf
 
 .PHONY: test-infra
 test-infra: .venv-infra/.ready  ## the laws of the template: rights, alarms, cdk-nag, cfn-lint
-	@OCP_TEST_INFRA=1 $(PY) -m pytest tests/infra --timeout 1200 $(ARGS)
+	@cd infra && MYPYPATH=.:.. ../.venv-infra/bin/mypy --strict --explicit-package-bases \
+	    --namespace-packages --python-version 3.11 app.py ocp_infra
+	@OCP_TEST_INFRA=1 $(PY) -m pytest tests/infra --timeout 1500 $(ARGS)
 
 .PHONY: test-aws
 test-aws: .venv-infra/.ready  ## the whole system on servers that stand for AWS; fetches them itself
@@ -83,6 +85,7 @@ lock: .venv/.ready  ## resolve the dependencies anew
 	    -o requirements/build.lock
 	@$(LOCK) --python-version 3.13 requirements/lambda.in -c requirements/aws.lock \
 	    -o requirements/lambda.lock
+	@$(LOCK) --python-version 3.11 requirements/infra.in -o requirements/infra.lock
 
 .PHONY: ci
 ci: check test test-infra test-aws demo  ## what has to pass before anything lands

@@ -48,6 +48,8 @@ LOGS: Final[dict[str, str]] = {
     "detect.crashed": "a call could not be looked at; the others were",
     "export.answer_lost": "a job's answer could not be written on one call; the others have it",
     "reconcile.unwatched": "incidents of a group could not be compared with its state just now",
+    "detect.derived_anew": "the index followed a changed policy for so many calls",
+    "detect.not_derived": "the index could not follow a changed policy just now",
     "detect.done": "open calls were looked at; how many were resumed, closed, asked for",
     "call.closed": "a call was given an outcome without a stored recording",
     "census.done": "a day's calls at OCP were compared with ours; how many were news",

@@ -10,7 +10,7 @@ answer  {"looked_at", "resumed", "closed", "asked", "started", "unfinished"}
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -34,6 +34,7 @@ def handler(event: Event, context: Context) -> dict[str, Any]:
             return await _look(functions, group, census)
         finally:
             if group is None:
+                await _derive_anew(functions)
                 await _measure(functions)
 
     return run(context, work, op="detect")
@@ -51,6 +52,29 @@ async def _look(functions: Functions, group: str | None, census: bool) -> dict[s
     done = await dispatcher.look(group, count_at_once=census)
     built: dict[str, Any] = msgspec.to_builtins(done)
     return built
+
+
+# Calls in one step of deriving anew, and the time that must be left to begin one; a step takes
+# seconds. A million calls are several looks' work, and until then their times are the old policy's.
+_DERIVED_AT_ONCE: Final = 500
+_DERIVE_LEFT_MS_MIN: Final = 120_000
+
+
+async def _derive_anew(functions: Functions) -> None:
+    """Lets the index follow a changed policy, as far as this invocation's time goes."""
+    from ocp_ingest.adapters.aws.call_store import AwsCallStore
+
+    calls = functions.runtime.world.calls
+    if not isinstance(calls, AwsCallStore):
+        return
+    try:
+        while functions.left_ms() > _DERIVE_LEFT_MS_MIN:
+            looked_at = await calls.rederive(limit=_DERIVED_AT_ONCE)
+            if not looked_at:
+                return
+            log().info("detect.derived_anew", calls=looked_at)
+    except OcpIngestError as failed:  # the next look goes on
+        log().warning("detect.not_derived", code=failed.code, reason=failed.text)
 
 
 async def _measure(functions: Functions) -> None:
