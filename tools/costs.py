@@ -67,6 +67,9 @@ def page(counts: Counts | None = None) -> str:
             _verdict(sums),
             _apart(),
             "## What was counted",
+            "A day in minutes: detection, the archive and the queues' long polls turn far more "
+            "often for each call than in a month of real time, and all of it is in these numbers. "
+            "Ours is an upper bound.",
             _counted(counts),
             "## What is assumed",
             _table(("about", "assumption"), ASSUMED.items()),
