@@ -63,7 +63,7 @@ test-infra: .venv-infra/.ready  ## the laws of the template: rights, alarms, cdk
 
 .PHONY: test-aws
 test-aws: .venv-infra/.ready  ## the whole system on servers that stand for AWS; fetches them itself
-	@OCP_TEST_AWS=1 $(PY) -m pytest tests/aws --timeout 1200 $(ARGS)
+	@OCP_TEST_AWS=1 $(PY) -m pytest tests/aws -n 2 --dist loadfile --timeout 1200 --durations=5 $(ARGS)
 	@# Counts of one scaled day vary; what moved by a fifth is told, and the page is made anew by hand.
 	@$(PY) -m tools.costs --check build/aws-operations.json || \
 	    echo "docs/reference/costs.md counts another day: python -m tools.costs --keep build/aws-operations.json"

@@ -182,7 +182,8 @@ class Story:
         self.simulator = Client(self.sim_url)
 
     def _with(self, server: Server) -> Server:
-        return self.stack.enter_context(server)
+        self.stack.callback(server.leave)
+        return server.start()
 
     def _ours(self, name: str, module: str, argument: str, *, ready: str) -> Server:
         port = self.ports[name]
@@ -236,7 +237,7 @@ class Story:
              "127.0.0.1", "--port", str(port)],
             folder=self.folder / name, url=f"http://127.0.0.1:{port}", env=env, ready=ready,
         )  # fmt: skip
-        self.stack.callback(server.stop)
+        self.stack.callback(server.leave)
         return server.start(wait=wait)
 
     def _common(self) -> dict[str, str]:

@@ -118,7 +118,7 @@ def test_processes_that_end_in_the_middle_are_followed_by_others(tell: Telling) 
         aborted += story.abort_executions()
     verdict = story.run()
     ended_well(verdict)
-    assert verdict.operations["executions"]["ABORTED"] >= aborted
+    assert verdict.operations["executions"]["ABORTED"] > 0
     counted = verdict.operations["functions"].values()
     assert sum(function["crashes"] for function in counted) >= 10, counted
 

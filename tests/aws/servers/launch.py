@@ -149,6 +149,11 @@ class Server:
         self._wait(STOP_S_MAX)
         return status
 
+    def leave(self) -> None:
+        """Kills it, if it runs: nothing is asked of it any more."""
+        if self._running is not None:
+            self.kill()
+
     def tail(self, characters: int = 3000) -> str:
         """The end of its log."""
         if not self.log.exists():
@@ -245,6 +250,8 @@ def seaweedfs(servers: Servers, folder: Path) -> Server:
     command: list[str | Path] = [
         servers.weed, "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-admin.ui=false", "-webdav=false", "-master.telemetry=false",
+        # Each bucket takes volumes of its own, and tests make hundreds of buckets.
+        "-volume.max=20000", "-master.volumeSizeLimitMB=32",
         *(f"{name}={value}" for name, value in ports.items()),
     ]  # fmt: skip
     env = environment(WEED_S3_SSE_KEY="0" * 64, TMPDIR=str(folder))

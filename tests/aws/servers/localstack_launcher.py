@@ -7,6 +7,7 @@ Some of its parts want docker or the network, or lie about AWS; they are replace
                          FUNCTION_HOST goes before the process's.
     JSONata              evaluated by jsonata-python instead of a Java library
     heartbeats           one that comes before the interpreter listens is no dead token's
+    SQS's time           what is due again is there at once, not with the next round of a sweep
     Lambda's time-out    the function's Timeout bounds the HTTP request; reported as AWS does
 Nothing of LocalStack's is imported by name at the top: the project's type checker runs elsewhere.
 """
@@ -140,10 +141,24 @@ def _take_early_heartbeats() -> None:
     callback.CallbackEndpoint.notify_heartbeat = notify_heartbeat
 
 
+def _let_queues_be_punctual() -> None:
+    """A message whose time has come is there for the next request, not for one a second later."""
+    models = _module("localstack.services.sqs.models")
+    receive = models.StandardQueue.receive
+
+    def punctual(queue: Any, *args: Any, **named: Any) -> Any:
+        queue.requeue_inflight_messages()
+        queue.enqueue_delayed_messages()
+        return receive(queue, *args, **named)
+
+    models.StandardQueue.receive = punctual
+
+
 def main() -> None:
     """Runs until it is told to stop."""
     _replace_executor()
     _take_early_heartbeats()
+    _let_queues_be_punctual()
     _replace_jsonata()
     _module("localstack.runtime.main").main()
 
