@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import re
 import time
@@ -25,6 +26,7 @@ from tests.cli.kit import run as command
 from tests.core.audio.reading import codes, read
 
 T = TypeVar("T")
+_RUNS = itertools.count()
 ISSUED = """
 [auth.clients.smoke]
 secret = "correct-horse-battery-staple"
@@ -105,7 +107,8 @@ def test_a_token_is_had_for_a_clients_secret_and_never_shown(tmp_path: Path) -> 
 def _smoke(url: str, **given: Any) -> str:
     """What failed, in a run of a few seconds."""
     options = Options(url=url, timeout_s=given.pop("timeout_s", 3.0), **given)
-    report = run(options, suffix="x")
+    # Two runs within one second need ids of their own.
+    report = run(options, suffix=f"x{next(_RUNS)}")
     assert not report.good
     return report.failed
 

@@ -6,7 +6,7 @@ Some of its parts want docker or the network, or lie about AWS; they are replace
                          x-function-error says that the body is an error. A function's own variable
                          FUNCTION_HOST goes before the process's.
     JSONata              evaluated by jsonata-python instead of a Java library
-    heartbeats           one that comes before the interpreter listens is no dead token's
+    early callbacks      one that comes before the interpreter listens is heard all the same
     SQS's time           what is due again is there at once, not with the next round of a sweep
     Lambda's time-out    the function's Timeout bounds the HTTP request; reported as AWS does
 Nothing of LocalStack's is imported by name at the top: the project's type checker runs elsewhere.
@@ -130,15 +130,24 @@ def _replace_jsonata() -> None:
     module._eval_jsonata = evaluate
 
 
-def _take_early_heartbeats() -> None:
-    """A worker may beat before the interpreter, a thread, has begun to listen; AWS takes that."""
+def _take_early_callbacks() -> None:
+    """A worker may beat or answer before the interpreter, a thread, listens; AWS takes both."""
     callback = _module("localstack.services.stepfunctions.asl.eval.callback.callback")
     listening = callback.CallbackEndpoint.notify_heartbeat
 
     def notify_heartbeat(endpoint: Any) -> bool:
         return endpoint._heartbeat_endpoint is None or bool(listening(endpoint))
 
+    listen = callback.CallbackEndpoint.setup_heartbeat_endpoint
+
+    def setup_heartbeat_endpoint(endpoint: Any, *args: Any, **named: Any) -> Any:
+        heart = listen(endpoint, *args, **named)
+        if endpoint.get_outcome() is not None:
+            heart.notify()
+        return heart
+
     callback.CallbackEndpoint.notify_heartbeat = notify_heartbeat
+    callback.CallbackEndpoint.setup_heartbeat_endpoint = setup_heartbeat_endpoint
 
 
 def _let_queues_be_punctual() -> None:
@@ -157,7 +166,7 @@ def _let_queues_be_punctual() -> None:
 def main() -> None:
     """Runs until it is told to stop."""
     _replace_executor()
-    _take_early_heartbeats()
+    _take_early_callbacks()
     _let_queues_be_punctual()
     _replace_jsonata()
     _module("localstack.runtime.main").main()
