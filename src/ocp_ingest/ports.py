@@ -44,11 +44,18 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class CallQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of calls, newest start first; `cursor` continues after the last page."""
+    """A page of calls, newest start first; `cursor` continues after the last page.
+
+    `lob`, `lobs` ask for the pinned line of business, else the one that the routing rules give
+    now ("": not known); `lobs` is what the asker may see, None all. `problem` is a code of
+    adapters.journal.problem_codes.
+    """
 
     stage: str | None = None
     outcome: str | None = None  # "none": still in flight
     lob: str | None = None
+    lobs: tuple[str, ...] | None = None
+    problem: str | None = None
     ocp_group: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
