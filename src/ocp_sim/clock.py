@@ -43,11 +43,23 @@ class ScaledClock:
         self.scale = scale
         self.real_origin_s = real_origin_s
         self._real_now_s = real_now_s
+        self._from_ms, self._from_s = origin_ms, real_origin_s
 
     def now_ms(self) -> int:
         """Domain time, epoch milliseconds."""
-        elapsed_s = self._real_now_s() - self.real_origin_s
-        return self.origin_ms + int(elapsed_s * self.scale * 1000)
+        elapsed_s = self._real_now_s() - self._from_s
+        return self._from_ms + int(elapsed_s * self.scale * 1000)
+
+    def rescale(self, scale: float) -> tuple[int, float]:
+        """Goes on from now at another pace; domain ms and real seconds of that moment.
+
+        Who waits already wakes when the old pace says. Raises ValueError.
+        """
+        if scale <= 0:
+            raise ValueError("clock scale must be above 0")
+        self._from_ms, self._from_s = self.now_ms(), self._real_now_s()
+        self.scale = scale
+        return self._from_ms, self._from_s
 
     def wait_s(self, until_ms: int) -> float:
         """Real seconds until that domain time; 0 when it has passed."""

@@ -9,6 +9,7 @@
 | POST /_sim/start {target?, token_url?, client_id?, client_secret?, scope?} | 202, 409 when begun |
 | POST /_sim/faults {export_faults?, export?, paused?, muted_groups?} | 200 with the status |
 | POST /_sim/exports/foreign {group, seconds} | somebody else's export takes the slot |
+| POST /_sim/clock {scale} | domain time goes on at another pace; {now_ms, real_s, scale} |
 | GET /media/{source}/{name} | what a URL delivery points to |
 """
 
@@ -21,6 +22,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from ocp_sim import config
+from ocp_sim.clock import ScaledClock
 from ocp_sim.ledger import entry
 from ocp_sim.model import Source
 from ocp_sim.platform import RefusedError
@@ -57,6 +59,12 @@ class Foreign(Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = 600
 
 
+class Pace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Domain seconds per real second."""
+
+    scale: float
+
+
 class Control:
     """Handlers of the control endpoints."""
 
@@ -72,6 +80,7 @@ class Control:
             web.post("/_sim/start", self.start),
             web.post("/_sim/faults", self.faults),
             web.post("/_sim/exports/foreign", self.foreign),
+            web.post("/_sim/clock", self.clock),
             web.get("/media/{source}/{name}", self.media),
         ]
 
@@ -145,6 +154,18 @@ class Control:
         now_ms = self._sim.clock.now_ms()
         self._sim.platform.hold_slot(now_ms, asked.group, int(asked.seconds * 1000))
         return web.json_response(self._sim.shown())
+
+    async def clock(self, request: web.Request) -> web.StreamResponse:
+        """Another pace; 400 for one that is not above 0, 409 where time is not scaled."""
+        asked = await _body(request, Pace)
+        clock = self._sim.clock
+        if not isinstance(clock, ScaledClock):
+            raise RefusedError(409, "This clock keeps its pace")
+        try:
+            now_ms, real_s = clock.rescale(asked.scale)
+        except ValueError as wrong:
+            raise RefusedError(400, str(wrong)) from None
+        return web.json_response({"now_ms": now_ms, "real_s": real_s, "scale": asked.scale})
 
     async def _ledger_lines(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})

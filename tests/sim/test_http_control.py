@@ -1,6 +1,7 @@
 """`/_sim`: the ledger, the audio, the status, and changes while running."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from ocp_sim import config
+from ocp_sim.clock import ScaledClock
 from ocp_sim.server import make_app
 from ocp_sim.simulator import Simulator
 from tests.sim.kit import GROUPS, T0, calm_settings, simulator
@@ -122,3 +124,19 @@ async def test_a_push_without_a_target_cannot_start(client: Any) -> None:
     status, body = await ask(client, "POST", "/_sim/start")
     assert status == 400
     assert "push.target" in body["message"]
+
+
+async def test_domain_time_goes_on_at_the_pace_that_is_asked_for() -> None:
+    clock = ScaledClock(T0, 3600.0, time.time())
+    async with TestClient(TestServer(make_app(simulator(clock=clock)), access_log=None)) as client:
+        status, said = await ask(client, "POST", "/_sim/clock", json={"scale": 0.001})
+        assert (status, said["scale"], clock.scale) == (200, 0.001, 0.001)
+        assert clock.now_ms() - said["now_ms"] < 1000
+        for scale in (0, -1):
+            status, _ = await ask(client, "POST", "/_sim/clock", json={"scale": scale})
+            assert status == 400
+
+
+async def test_a_clock_that_is_not_scaled_keeps_its_pace(client: Any) -> None:
+    status, _ = await ask(client, "POST", "/_sim/clock", json={"scale": 2})
+    assert status == 409

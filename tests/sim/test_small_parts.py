@@ -240,6 +240,20 @@ def test_clocks_given_the_same_numbers_agree_whenever_they_start() -> None:
         ScaledClock(0, 0, 0)
 
 
+def test_a_clock_goes_on_from_where_it_was_at_another_pace() -> None:
+    real = 1_000.0
+    clock = ScaledClock(5_000_000, 3600, 990, lambda: real)
+    before_ms = clock.now_ms()
+    assert clock.rescale(20) == (before_ms, 1_000.0)
+    assert clock.now_ms() == before_ms
+    real += 2
+    assert clock.now_ms() == before_ms + 40_000
+    assert clock.real_s(40_000) == 2
+    assert clock.origin_ms == 5_000_000
+    with pytest.raises(ValueError, match="above 0"):
+        clock.rescale(0)
+
+
 def test_settings_are_read_from_toml_and_a_wrong_key_is_named(tmp_path: Path) -> None:
     file = tmp_path / "sim.toml"
     file.write_text(

@@ -35,6 +35,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: list[subprocess.Popen[bytes]] = []
+        self._platform: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Processes:
         # Told to stop from outside, the demo still stops what it started.
@@ -57,8 +58,22 @@ class Processes:
 
     def platform(self, config: Path) -> subprocess.Popen[bytes]:
         """`ocp-ingest serve`; its log goes to a file beside the data."""
-        return self._start("ocp_ingest.entrypoints.cli", "platform.log", "serve", "--config",
-                           str(config))  # fmt: skip
+        self._platform = self._start(
+            "ocp_ingest.entrypoints.cli", "platform.log", "serve", "--config", str(config)
+        )
+        return self._platform
+
+    def stop_platform(self) -> None:
+        """Ends the platform as an operator would; what is under way may end."""
+        process = self._platform
+        assert process is not None, "only a platform that was started is stopped"
+        self._running.remove(process)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def simulator(
         self, place: Place, *, port: int, platform_url: str, speed: float, real_s: float,

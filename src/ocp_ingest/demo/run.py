@@ -75,9 +75,30 @@ def run(options: Options) -> Result:
         for problem in result.summary["problems"][:20]:
             view.problem(problem)
         if options.keep_serving:
+            _slow_down(place, processes, platform, simulator, port=port, sim_port=sim_port)
             view.keep_serving(url)
             _serve_on(processes)
     return result
+
+
+# Domain seconds per real second once the day is over: a poll of a minute is had in seconds, and
+# OCP's 60 days of retention last three real days.
+_PACE_AFTER = 20.0
+
+
+def _slow_down(
+    place: Place, processes: Processes, platform: Client, simulator: Client, *, port: int,
+    sim_port: int,
+) -> None:  # fmt: skip
+    """Both go on at a pace for people: else OCP's retention would be over within minutes."""
+    processes.stop_platform()
+    pace = simulator.post("/_sim/clock", {"scale": _PACE_AFTER})
+    config = write_config(
+        place, port=port, sim_port=sim_port, speed=_PACE_AFTER, real_s=pace["real_s"],
+        origin_ms=pace["now_ms"],
+    )  # fmt: skip
+    processes.platform(config)
+    wait_until_ready(lambda: platform.answers("/readyz"), processes)
 
 
 def _watch(platform: Client, simulator: Client, processes: Processes, view: View) -> dict[str, Any]:

@@ -79,8 +79,14 @@ def prepare(folder: Path | None, calls: int, seed: int) -> Place:
     return Place(path, state, False)
 
 
-def write_config(place: Place, *, port: int, sim_port: int, speed: float, real_s: float) -> Path:
-    """The platform's configuration: two lines of business and one that needs no rule."""
+def write_config(
+    place: Place, *, port: int, sim_port: int, speed: float, real_s: float,
+    origin_ms: int | None = None,
+) -> Path:  # fmt: skip
+    """The platform's configuration: three lines of business, and the clock of the day.
+
+    At `real_s`, in epoch seconds, domain time is `origin_ms`: the day's beginning unless told.
+    """
     path = place.folder / CONFIG_FILE
     text = _CONFIG.format(
         port=port,
@@ -88,7 +94,7 @@ def write_config(place: Place, *, port: int, sim_port: int, speed: float, real_s
         client_secret=place.state.client_secret,
         reader_secret=place.state.reader_secret,
         sim=f"http://127.0.0.1:{sim_port}",
-        origin_ms=place.state.origin_ms,
+        origin_ms=place.state.origin_ms if origin_ms is None else origin_ms,
         speed=speed,
         real_s=real_s,
         back_s=SLOW_START_S * speed,
