@@ -285,8 +285,13 @@ def given_up(call_id: str, *, epoch: int, at_ms: int, reason: str) -> Event:
 def operator(
     kind: Literal["retried", "reopened", "released"],
     call_id: str, *, at_ms: int, who: str, reason: str, dialog_id: str | None = None,
+    order: str = "",
 ) -> Event:  # fmt: skip
-    """An operator's act: who and why are part of what it says."""
-    data = {"by": who, "reason": reason, "dialog_id": dialog_id}
-    ident = canonical_hash([who, reason, at_ms, dialog_id])[:24]
+    """An operator's act: who and why are part of what it says.
+
+    `order` names the order that it belongs to, for example a bulk job: within one order it is the
+    same act whenever it is done, without one each moment's is another.
+    """
+    data = {"by": who, "reason": reason, "dialog_id": dialog_id, "order": order or None}
+    ident = canonical_hash([who, reason, order or at_ms, dialog_id])[:24]
     return _own(kind, call_id, ident, at_ms, data, source="operator")

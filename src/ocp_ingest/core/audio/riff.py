@@ -18,7 +18,7 @@ Sources: Microsoft RIFF MCI 1991, EBU Tech 3306 (RF64), ITU-R BS.2088 (BW64).
 
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from ocp_ingest.core.audio.problems import ProblemList
 from ocp_ingest.core.audio.report import Findings, Loudness
@@ -44,6 +44,16 @@ _64: Final = (1 << 64) - 1
 _ZEROS: Final = bytes(1 << 18)
 
 
+class Listener(Protocol):
+    """Takes the audio of a file while the walk passes it."""
+
+    def feed(self, block: bytes, start: int, end: int) -> None:
+        """Take ``block[start:end]``, the next bytes of the audio."""
+
+    def finish(self, problems: ProblemList) -> tuple[Loudness, float | None]:
+        """Return the silence and the share of digital zero; add what is wrong."""
+
+
 class RiffWalker:
     """Walks one file of the RIFF/WAVE family; ``content=False`` leaves loudness unmeasured."""
 
@@ -51,7 +61,7 @@ class RiffWalker:
         self.container = container
         self.problems = problems
         self._content_wanted = content
-        self._content: WavContent | None = None
+        self._content: Listener | None = None
         self._order = ">" if container == "rifx" else "<"
         self._wide = container in ("rf64", "bw64")
         self._offset = 0  # bytes consumed
@@ -269,7 +279,11 @@ class RiffWalker:
         self._left, self._state, self._data_open = size, self._data, True
         fmt = self._format
         if self._content_wanted and fmt is not None and fmt.usable:
-            self._content = WavContent(fmt.codec, fmt.channels, fmt.bits // 8, fmt.rate_hz)
+            self._content = self.listener(fmt)
+
+    def listener(self, fmt: WavFormat) -> Listener:
+        """Return who listens to the audio."""
+        return WavContent(fmt.codec, fmt.channels, fmt.bits // 8, fmt.rate_hz)
 
     def _on_late_chunk(self, name: bytes, size: int) -> None:
         if name in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
