@@ -68,6 +68,11 @@ test-aws: .venv-infra/.ready  ## the whole system on servers that stand for AWS;
 	@$(PY) -m tools.costs --check build/aws-operations.json || \
 	    echo "docs/reference/costs.md counts another day: python -m tools.costs --keep build/aws-operations.json"
 
+.PHONY: test-browser
+test-browser: .venv/.ready  ## the console in Debian's Chromium, on the data of a demo; screenshots in build/
+	@bash tools/chromium.sh
+	@OCP_TEST_BROWSER=1 $(PY) -m pytest tests/browser --timeout 600 $(ARGS)
+
 .PHONY: simulate
 SEEDS ?= 100
 simulate: .venv/.ready  ## simulated days with faults at every effect (SEEDS=100 ARGS="--from 1")
@@ -91,7 +96,7 @@ lock: .venv/.ready  ## resolve the dependencies anew
 	@$(LOCK) --python-version 3.11 requirements/infra.in -o requirements/infra.lock
 
 .PHONY: ci
-ci: check test test-infra test-aws demo  ## what has to pass before anything lands
+ci: check test test-browser test-infra test-aws demo  ## what has to pass before anything lands
 
 .PHONY: clean
 clean:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,7 +26,8 @@ if os.environ.get("OCP_TEST_BROWSER") != "1":
 else:
     from playwright.sync_api import Browser, sync_playwright
 
-CALLS = 120
+CALLS = 200
+COMMAND = Path(sys.executable).parent / "ocp-ingest"
 # Seconds: the demo's day on a machine that does other things too.
 DEMO_S_MAX = 400.0
 # Nothing but the pages under test: no look-ups, no updates, no first-run pages.
@@ -37,50 +40,72 @@ FLAGS = (
 class Demo:
     """A demo that has ended its day and still serves."""
 
-    def __init__(self, folder: Path, url: str, summary: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
-        self.summary = summary
         self.state: dict[str, Any] = json.loads((folder / "demo.json").read_text())
 
     def password(self, name: str) -> str:
         """What a person of the demo logs in with."""
-        return str(self.state["people"][name])
+        return str(self.state["passwords"][name])
 
-    def ledger(self) -> dict[str, str]:
-        """Call id → outcome, as the platform's own listing tells it."""
-        command = [sys.executable, "-m", "ocp_ingest.entrypoints.cli", "calls", "list", "--json"]
+    def calls(self, *options: str) -> list[dict[str, Any]]:
+        """Calls as the command line lists them."""
+        command = [str(COMMAND), "calls", "list", "--json", *options]
         said = subprocess.run(
             [*command, "--config", str(self.folder / "ocp-ingest.toml"), "--limit", "1000"],
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
-        return {call["call_id"]: call["outcome"] for call in json.loads(said.stdout)["calls"]}
+        return [json.loads(line) for line in said.stdout.splitlines()]
+
+    def one(self, outcome: str) -> str:
+        """A call of an outcome that no other test has asked for."""
+        held = [call["call_id"] for call in self.calls("--outcome", outcome)]
+        fresh = next(call_id for call_id in held if call_id not in self._given)
+        self._given.add(fresh)
+        return str(fresh)
+
+    _given: ClassVar[set[str]] = set()
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A day of calls, reconciled; the platform goes on serving."""
+    """A day of calls, reconciled; the platform goes on serving.
+
+    OCP_TEST_DEMO names the folder of one that is serving already, for whoever writes tests.
+    """
+    if (running := os.environ.get("OCP_TEST_DEMO")) is not None:
+        port = tomllib.loads((Path(running) / "ocp-ingest.toml").read_text())["server"]["port"]
+        yield Demo(Path(running), f"http://127.0.0.1:{port}")
+        return
     folder = tmp_path_factory.mktemp("demo") / "data"
-    log = (folder.parent / "log").open("w+")
-    command = [Path(sys.executable).parent / "ocp-ingest", "demo", "--json", "--keep-serving"]
-    process = subprocess.Popen(
-        [*command, "--calls", str(CALLS), "--data-dir", str(folder)], stdout=log, stderr=log
-    )
-    try:
-        yield _ended(folder, process, folder.parent / "log")
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
+    port = free_port()
+    with (folder.parent / "log").open("w+") as log:
+        command = [
+            str(COMMAND), "demo", "--keep-serving", "--calls",
+            str(CALLS), "--port", str(port), "--data-dir", str(folder),
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait(process, folder.parent / "log")
+            yield Demo(folder, f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
-def _ended(folder: Path, process: subprocess.Popen[bytes], log: Path) -> Demo:
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
     until_s = time.monotonic() + DEMO_S_MAX
     while time.monotonic() < until_s and process.poll() is None:
-        for line in log.read_text().splitlines():
-            if line.startswith("{") and '"in_flight"' in line and '"url"' in line:
-                summary = json.loads(line)
-                return Demo(folder, summary["url"], summary)
+        if "Still serving" in log.read_text():
+            return
         time.sleep(0.5)
     raise AssertionError(f"The demo did not end its day:\n{log.read_text()[-3000:]}")
 

@@ -1,0 +1,1 @@
+"""What is measured beside us: written as plainly as people would, tuned as their manuals say."""
