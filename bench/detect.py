@@ -4,7 +4,6 @@ Two stores are filled (bench.filled), then a pinned child measures both in turn:
 """
 
 import asyncio
-import shutil
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from bench.filled import NOW, bytes_of, fill, open_store
+from bench.filled import NOW, bytes_of, fill, open_store, roomy
 from bench.harness import MIB, Child, Pair, Section, alternate, python, stopwatch
 from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
 from ocp_ingest.adapters.embedded.database import Database, rows
@@ -52,7 +51,6 @@ PENDING: Final = 1_000
 RATIO_MAX: Final = 1.5  # of a detection's reads: what "costs what is open" means here
 RUNS: Final = 31
 SCANS: Final = 5  # of the peer, which takes seconds
-MANY_BYTES: Final = 8 * 1024 * MIB  # the larger store, and as much again to be polite
 
 _SCAN: Final = """
 SELECT call_id, ocp_group, pend_at FROM call NOT INDEXED
@@ -77,7 +75,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 def run() -> Section:
     """Fills the stores, measures, cleans up."""
-    with tempfile.TemporaryDirectory(prefix="bench-detect-", dir=_roomy()) as made:
+    with tempfile.TemporaryDirectory(prefix="bench-detect-", dir=roomy()) as made:
         few, many = Path(made) / "few", Path(made) / "many"
         for folder, finished in ((few, FEW), (many, MANY)):
             folder.mkdir()
@@ -86,13 +84,6 @@ def run() -> Section:
             found = msgspec.json.decode(child.result(), type=Measured)
         sizes = (bytes_of(few), bytes_of(many))
     return _section(found, sizes, child.peak_rss)
-
-
-def _roomy() -> str | None:
-    """Memory where there is plenty, else the usual folder: filling 5 GB is what takes long."""
-    memory = Path("/dev/shm")
-    fits = memory.is_dir() and shutil.disk_usage(memory).free > MANY_BYTES
-    return str(memory) if fits else None
 
 
 def _section(found: Measured, sizes: tuple[int, int], peak_rss: int) -> Section:

@@ -24,10 +24,10 @@ from ocp_ingest.adapters.embedded.disk import TEMPORARY
 from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
 from ocp_ingest.adapters.embedded.vault import Vault
 from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.memory.clock import ManualClock
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.errors import OcpIngestError
-from ocp_ingest.core.lifecycle import CallPolicy
 from tests.contracts import samples
 from tests.contracts.forgetful_disk import (
     ForgetfulDisk,
@@ -217,7 +217,7 @@ class Cut:
             folder.mkdir()
         database = self.kind(before / "s.sqlite3", backlog_max=10_000, vfs=vfs.name)
         vault = Vault(after / "data.key")
-        store = EmbeddedCallStore(database, vault, CallPolicy())
+        store = EmbeddedCallStore(database, vault, Deriving())
         queue = EmbeddedWorkQueue(database, ManualClock(), tries_max=9)
         vfs.cut_at = None if cut_at is None else vfs.operations + cut_at
         work = [self.append(store, queue, number) for number in range(calls)]
@@ -258,7 +258,7 @@ class Cut:
         check = database.read_now(lambda c: c.execute("PRAGMA integrity_check").fetchall())
         if check != [("ok",)]:
             found.append("corrupt")
-        store = EmbeddedCallStore(database, Vault(self.folder / "after/data.key"), CallPolicy())
+        store = EmbeddedCallStore(database, Vault(self.folder / "after/data.key"), Deriving())
         held = set()
         for call in await store.call_ids():
             journal = await store.journal(call)

@@ -236,5 +236,5 @@ class TestWhatFaultsMean:
         await runtime.calls.append([event])
         event.data["sets"]["channel"] = [0, "changed"]
         (await runtime.calls.journal("c1"))[0].data.clear()
-        fresh = MemoryCallStore(runtime.state, Faults(), runtime.policy)
+        fresh = MemoryCallStore(runtime.state, Faults(), runtime.deriving)
         assert await fresh.journal("c1") == [samples.start()]

@@ -215,6 +215,17 @@ def _acts(draw: st.DrawFn) -> list[Event]:
 
 
 @st.composite
+def _accesses(draw: st.DrawFn) -> list[Event]:
+    return [
+        ev.accessed(
+            CALL, at_ms=draw(_when), who=draw(st.sampled_from(["ana", "luis"])),
+            what=draw(st.sampled_from(["audio", "raw"])), reason="a complaint", dialog_id=CALL,
+        )
+        for _ in range(draw(st.integers(0, 2)))
+    ]  # fmt: skip
+
+
+@st.composite
 def _closings(draw: st.DrawFn, epochs: int) -> list[Event]:
     outcomes: set[ev.Closing] = draw(
         st.sets(st.sampled_from(["absent", "quarantined", "lost"]), max_size=2)
@@ -245,4 +256,6 @@ def journals(draw: st.DrawFn) -> list[Event]:
         found += draw(_export(job_key))
     if draw(st.booleans()):
         found += draw(_closings(epochs))
+    if draw(st.booleans()):
+        found += draw(_accesses())
     return as_journal([*found, *acts])

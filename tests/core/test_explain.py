@@ -14,7 +14,7 @@ from ocp_ingest.core.events import KINDS, Event
 from ocp_ingest.core.explain import Explanation, explain
 from ocp_ingest.core.lifecycle import ACTIONS, CallPolicy, next_work, outcome, works
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS
-from ocp_ingest.core.words import ACTS, FLAG_WORDS, NEEDS, NEXT, WHY
+from ocp_ingest.core.words import ACTS, FLAG_WORDS, NEEDS, NEXT, UNTIL_THEN, WHY
 from tests.core.strategies import (
     CALL,
     CHILDREN,
@@ -170,11 +170,23 @@ def test_each_kind_of_open_work_is_explained(code: str) -> None:
     assert said.outcome is None
     assert any(NEXT[work.action] in sentence for sentence in (said.next, *said.also))
     if min(open_work, key=lambda w: w.at_ms) == work:
-        assert said.verdict.startswith(WHY[code])
+        assert said.verdict.startswith(WHY[UNTIL_THEN.get(code, code)]), "not over before its time"
         assert "OCP deletes its data in 59.6 days." in said.verdict
     for need in work.needs:
         assert NEEDS[need] in " ".join((said.next, *said.also))
         assert NEEDS[need] in said.missing
+
+
+@pytest.mark.parametrize("code", UNTIL_THEN)
+def test_what_is_over_is_said_to_be_once_it_is(code: str) -> None:
+    journal, policy = CASES[code]
+    call = fold(CALL, journal)
+    [work] = [w for w in works(call, policy) if w.code == code]
+    only = [w for w in works(call, policy) if w.at_ms <= work.at_ms] == [work]
+    if only:  # else something else comes first
+        assert say(call, work.at_ms - 1, policy).verdict.startswith(WHY[UNTIL_THEN[code]])
+        assert say(call, work.at_ms, policy).verdict.startswith(WHY[code])
+    assert UNTIL_THEN[code] in WHY
 
 
 def test_what_is_due_is_due_now_and_what_is_not_has_its_time() -> None:

@@ -188,6 +188,21 @@ def test_errors_and_given_up_jobs_cool_the_group_down() -> None:
     assert gate(group, NOW + 15 * MINUTE_MS) == Open(48)
 
 
+def test_while_ocp_is_silent_jobs_get_rarer_so_that_journals_stay_short() -> None:
+    job, group, now, jobs = job_of(state=State.PLANNED), GROUP, NOW, 0
+    while now < NOW + 60 * DAY_MS:
+        group = after(group, job, Abandon(End.VENDOR_DOWN, ""), now, POLICY)
+        pause = group.cooldown_until - now
+        assert pause <= max(15 * MINUTE_MS, (now - NOW) // 12), "a short outage is soon over"
+        now, jobs = group.cooldown_until, jobs + 1
+    assert jobs < 420  # 5,760 without: a call's record would outgrow what a database takes
+    answered = after(group, job, PollAt(now, 1), now, POLICY)
+    again = after(answered, job, Abandon(End.VENDOR_DOWN, ""), now, POLICY)
+    assert gate(again, now + 15 * MINUTE_MS) == Open(48)
+    held = after(group, job, Abandon(End.SLOT_HELD, ""), now, POLICY)
+    assert gate(held, now + 15 * MINUTE_MS) == Open(48)
+
+
 def test_every_incident_named_here_exists() -> None:
     assert set(INCIDENT_OF.values()) <= set(INCIDENT_KINDS)
     heals = {End.DONE, End.PARTIAL, End.EXPIRED, End.FAILED, End.BISECTED}

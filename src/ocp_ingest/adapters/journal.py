@@ -3,7 +3,8 @@
 Rules
 1. An event whose id is new is taken. Under an id that is held, the held event stands; a vendor
    message with another body is kept beside it as a variant, up to EVENT_VARIANTS_MAX of them.
-2. The columns of the index are derived from the record by core.lifecycle, never set by hand.
+2. The columns of the index are derived from the record, the policy and the routing rules, never
+   set by hand; where one of the latter changes, they are derived anew (`Deriving.mark`).
 3. A look-up id belongs to the call whose message about it is the earliest, then to the smaller
    call id: the same in any order of arrival.
 """
@@ -14,19 +15,33 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from ocp_ingest.core.call import Call
+from ocp_ingest.core import counting
+from ocp_ingest.core.call import Call, Closing, Recording
 from ocp_ingest.core.errors import Invalid
-from ocp_ingest.core.events import KINDS, VENDOR_KINDS, Event, variant_of
-from ocp_ingest.core.lifecycle import CallPolicy, next_work, outcome, stage, start_ms
+from ocp_ingest.core.events import KINDS, VENDOR_KINDS, Event, canonical_hash, variant_of
+from ocp_ingest.core.lifecycle import (
+    DENIED,
+    CallPolicy,
+    closing,
+    current,
+    next_work,
+    outcome,
+    stage,
+    start_ms,
+)
 from ocp_ingest.core.limits import EVENT_VARIANTS_MAX
+from ocp_ingest.core.routing import UNASSIGNED, Rule, fact, facts_of, route
+from ocp_ingest.core.settings import Settings
+from ocp_ingest.core.view import problems, shown
 
 # Kinds after which a call counts as started: all but what only people or we say about it.
 EVIDENCE_KINDS: Final = frozenset(KINDS) - {
-    "other", "closed", "given_up", "retried", "reopened", "released",
+    "other", "closed", "given_up", "retried", "reopened", "released", "accessed",
 }  # fmt: skip
 
 # The durable counter of variants that were over the bound and not kept.
@@ -35,11 +50,64 @@ VARIANTS_REFUSED: Final = "journal.variants_refused"
 _CURSOR_TAG_BYTES: Final = 6  # tells a cursor of ours from any other text
 
 
+# Codes by which one call can be found; a recording has a handful, and a bad day two dozen.
+PROBLEMS_MAX: Final = 16
+
+# Decisions of the routing rules that are remembered: of a hundred entry points, a thousand.
+_KNOWN_MAX: Final = 4_096
+
+# Of what `derive`, `problem_codes` and core.counting.standing say of a record: to be raised with
+# every change of them, so that columns and counters of older programs are derived anew.
+_DERIVATION: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Deriving:
+    """What the index columns of a record depend on besides the record."""
+
+    policy: CallPolicy = field(default_factory=CallPolicy)
+    routing: tuple[Rule, ...] = ()
+    _facts: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _known: dict[tuple[str | None, ...], str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_facts", facts_of(self.routing))
+        object.__setattr__(self, "_known", {})
+
+    @classmethod
+    def of(cls, settings: Settings) -> Deriving:
+        """As a site is configured."""
+        return cls(settings.policy, settings.routing)
+
+    @property
+    def mark(self) -> str:
+        """A text that differs where columns may differ."""
+        said = [msgspec.to_builtins(self.policy), msgspec.to_builtins(self.routing)]
+        return canonical_hash([_DERIVATION, *said])
+
+    def lob_of(self, call: Call) -> str:
+        """The line of business: pinned, else by the routing rules as they are now, else ""."""
+        place = call.root.routed or call.root.stored
+        if place is not None:
+            return place.lob
+        # A call is derived at each of its events, and rules ask for few facts of few values.
+        facts = tuple([fact(call, name) for name in self._facts])
+        found = self._known.get(facts)
+        if found is None:
+            lob = route(call, self.routing).lob
+            found = "" if lob == UNASSIGNED else lob
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[facts] = found
+        return found
+
+
 class Row(msgspec.Struct, frozen=True):
     """The index columns of a record.
 
-    `outcome` is "none" while work is open and "" while nothing is known of the call; `pend_at` is
-    None when no work is open.
+    `lob` is the pinned line of business, else what the routing rules give now, "" when they give
+    none; `outcome` is "none" while work is open and "" while nothing is known of the call;
+    `pend_at` is None when no work is open; `problems` are those of `problem_codes`.
     """
 
     ocp_group: str
@@ -48,21 +116,62 @@ class Row(msgspec.Struct, frozen=True):
     outcome: str
     started_at: int
     pend_at: int | None
+    problems: tuple[str, ...] = ()
 
 
-def derive(call: Call, policy: CallPolicy) -> Row:
-    """The index columns that a record has under a policy."""
+def derive(call: Call, deriving: Deriving) -> Row:
+    """The index columns that a record has under a policy and routing rules."""
+    policy = deriving.policy
     work = next_work(call, policy)
     ended = None if work else outcome(call, policy)  # open work means that there is no outcome
-    place = call.root.routed or call.root.stored
     return Row(
         ocp_group=call.get("ocp_group") or "",
-        lob=place.lob if place else "",
+        lob=deriving.lob_of(call),
         stage=stage(call),
         outcome=ended.outcome if ended else ("none" if work else ""),
         started_at=start_ms(call),
         pend_at=work.at_ms if work else None,
+        problems=problem_codes(call),
     )
+
+
+def standing_of(call: Call, row: Row) -> counting.Standing | None:
+    """What a record with these columns counts for."""
+    return counting.standing(call, row.lob, row.started_at, row.pend_at is not None, row.outcome)
+
+
+def problem_codes(call: Call) -> tuple[str, ...]:
+    """What is wrong with a call, as codes, sorted: of its recordings as people are shown them
+    (core.view), and why it was closed; at most PROBLEMS_MAX, errors before warnings.
+    """
+    found = [
+        problem for dialog_id, recording in call.recordings.items() if _has_problems(recording)
+        for problem in problems(shown(call, dialog_id, recording)[1])
+    ]  # fmt: skip
+    found.sort(key=lambda problem: (problem["severity"] != "error", str(problem["code"])))
+    ended = _standing_closing(call)
+    codes = dict.fromkeys([ended.code] if ended is not None and ended.code else [])
+    codes.update(dict.fromkeys(str(problem["code"]) for problem in found))
+    return tuple(sorted(list(codes)[:PROBLEMS_MAX]))
+
+
+def _has_problems(recording: Recording) -> bool:
+    """Whether any version has one; most have none, and which one is shown takes long to say."""
+    versions = recording.versions.values()
+    return any(
+        (v.report is not None and v.report.get("problems"))
+        or any(verdict.problems for verdict in v.verdicts.values())
+        for v in versions
+    )
+
+
+def _standing_closing(call: Call) -> Closing | None:
+    """The closing that ended the call; void once its recording is, or may be, had after all."""
+    held = closing(call)
+    if held is None or call.root.stored is not None:
+        return None
+    hopeful = held.code != DENIED and current(call, call.root_dialog_id) is not None
+    return None if hopeful else held
 
 
 class Standing(msgspec.Struct, frozen=True):

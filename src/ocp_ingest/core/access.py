@@ -47,9 +47,9 @@ class Person(msgspec.Struct, frozen=True):
     def require(self, right: Right, lob: str | None = None) -> None:
         """Raises Denied without the right, or for another's line of business."""
         if not self.may(right):
-            raise Denied(f"Your role, {self.role}, does not allow this.", authenticated=1)
+            raise Denied(f"Your role, {self.role}, does not allow this.", authenticated=True)
         if lob is not None and not self.sees(lob):
-            raise Denied("This call belongs to another line of business.", authenticated=1)
+            raise Denied("This call belongs to another line of business.", authenticated=True)
 
 
 def scope_of(lobs: tuple[str, ...]) -> tuple[str, ...] | None:

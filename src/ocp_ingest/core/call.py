@@ -211,6 +211,8 @@ def merge(call: Call, event: Event) -> Call:
     assert event.call_id == call.call_id, "an event was merged into another call's record"
     if event.kind in VENDOR_KINDS:
         return _merge_vendor(call, event)
+    if event.kind == "accessed":
+        return call  # about a person, not about the call
     return _MERGES[event.kind](call, event)
 
 

@@ -78,6 +78,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     backoff_max_ms: int = 15 * MINUTE_MS  # last wait
     retry_after_ms_max: int = HOUR_MS  # a vendor's word is honoured, but waits stay finite
     cooldown_ms: int = 15 * MINUTE_MS  # of a group after a job was given up
+    cooldown_share: int = 12  # 1/12 of OCP's silence so far: jobs fill calls' journals, and ...
+    cooldown_ms_max: int = 4 * HOUR_MS  # ... after an outage of days six jobs a day are enough
 
 
 def floor_h(at_ms: int) -> int:

@@ -46,6 +46,7 @@ KINDS: Final[dict[str, str]] = {
     "retried": "an operator asked for the next step to be tried now",
     "reopened": "an operator reopened the call",
     "released": "an operator released a recording from quarantine",
+    "accessed": "somebody heard a recording, or saw what is masked or kept as evidence",
 }
 
 VENDOR_KINDS: Final = frozenset({"dialog_start", "dialog_end", "dialog_step", "ivr_end", "other"})
@@ -78,11 +79,19 @@ def canonical_hash(value: object) -> str:
     return hashlib.sha256(_ENCODER.encode(value)).hexdigest()
 
 
-def content_hash(event: Event) -> str:
-    """SHA-256 (hex) over all that an event says, without when and how we heard of it."""
+def canonical_bytes(event: Event) -> bytes:
+    """All that an event says, without when and how we heard of it, as canonical JSON.
+
+    [call id, event id, kind, time in ms, key time in ms, data, SHA-256 of the raw bytes or ""].
+    """
     head = [event.call_id, event.event_id, event.kind, event.at_ms, event.key_at_ms, event.data]
     raw = hashlib.sha256(event.raw).hexdigest() if event.raw else ""
-    return hashlib.sha256(_ENCODER.encode([*head, raw])).hexdigest()
+    return _ENCODER.encode([*head, raw])
+
+
+def content_hash(event: Event) -> str:
+    """SHA-256 (hex) of an event's canonical bytes."""
+    return hashlib.sha256(canonical_bytes(event)).hexdigest()
 
 
 def vendor_event_id(kind: str, message_type: str, ident: str, at_ms: int, body_hash: str) -> str:
@@ -211,12 +220,12 @@ def routed(
 
 def stored(
     call_id: str, dialog_id: str, sha256: str, *, at_ms: int, lob: str, bucket: str, key: str,
-    size_bytes: int,
+    size_bytes: int, metadata_sha256: str | None = None,
 ) -> Event:  # fmt: skip
-    """The object and its metadata were read back and proved."""
+    """The object and its metadata were read back and proved; `metadata_sha256` is the latter's."""
     data = {
         "dialog_id": dialog_id, "sha256": sha256, "lob": lob, "bucket": bucket, "key": key,
-        "bytes": size_bytes,
+        "bytes": size_bytes, "metadata_sha256": metadata_sha256,
     }  # fmt: skip
     return _own("stored", call_id, dialog_id, at_ms, data)
 
@@ -295,3 +304,23 @@ def operator(
     data = {"by": who, "reason": reason, "dialog_id": dialog_id, "order": order or None}
     ident = canonical_hash([who, reason, order or at_ms, dialog_id])[:24]
     return _own(kind, call_id, ident, at_ms, data, source="operator")
+
+
+Accessed = Literal["audio", "raw", "evidence"]
+
+# One sitting with a recording is one access, however often the player asks for a piece of it:
+# long enough for a hearing with pauses, short enough that a day's journal tells how often.
+ACCESS_SLOT_MS: Final = 15 * 60_000
+
+
+def accessed(
+    call_id: str, *, at_ms: int, who: str, what: Accessed, reason: str,
+    dialog_id: str | None = None,
+) -> Event:  # fmt: skip
+    """Somebody heard or saw what is protected. It says nothing about the call: no record changes.
+
+    The same person for the same reason in the same slot of ACCESS_SLOT_MS is the same event.
+    """
+    data = {"by": who, "what": what, "reason": reason, "dialog_id": dialog_id}
+    ident = canonical_hash([who, what, reason, dialog_id, at_ms // ACCESS_SLOT_MS])[:24]
+    return _own("accessed", call_id, ident, at_ms, data, source="operator")

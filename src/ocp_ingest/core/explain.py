@@ -1,16 +1,25 @@
-"""Why a call is not finished: what is missing, what was tried, what happens next and when."""
+"""Why a call is not finished: what is missing, what was tried, what happens next and when.
+
+In two languages. Codes are told in the reader's; what a person wrote stays as it was written, and
+so does a journalled reason whose code nobody knows any more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import msgspec
 
-from ocp_ingest.core import words
+from ocp_ingest.core import words, words_es
 from ocp_ingest.core.calendar import rfc3339
-from ocp_ingest.core.call import Call, flags
+from ocp_ingest.core.call import Act, Call, Closing, Export, Version, flags
 from ocp_ingest.core.eligibility import days_left
 from ocp_ingest.core.lifecycle import (
     CallPolicy,
+    Outcome,
     Work,
+    closing,
     missing_cdrs,
     outcome,
     stage,
@@ -18,6 +27,17 @@ from ocp_ingest.core.lifecycle import (
     usable,
     works,
 )
+from ocp_ingest.core.words import Lang, Words
+
+When = Callable[[int], str]  # how a time, epoch ms, is written
+
+
+def utc(at_ms: int) -> str:
+    """RFC 3339, UTC: for machines, and where nobody knows the reader's time zone."""
+    return str(rfc3339(at_ms))
+
+
+WORDS: Final[dict[Lang, Words]] = {"en": words.WORDS, "es": words_es.WORDS}
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -33,79 +53,136 @@ class Explanation(msgspec.Struct, frozen=True):
     also: tuple[str, ...] = ()
 
 
-def explain(call: Call, policy: CallPolicy, now_ms: int) -> Explanation:
+class Told(msgspec.Struct, frozen=True, order=True):
+    """Something that was tried or done, and when."""
+
+    at_ms: int
+    text: str
+
+
+def explain(
+    call: Call, policy: CallPolicy, now_ms: int, lang: Lang = "en", when: When = utc
+) -> Explanation:
     """The whole state of a call in words."""
+    say = WORDS[lang]
     open_work = sorted(works(call, policy), key=lambda w: (w.at_ms, w.action))
     done = outcome(call, policy)
     first = open_work[0] if open_work else None
     return Explanation(
         stage=stage(call),
         outcome=done.outcome if done else None,
-        verdict=_verdict(call, done.reason if done else None, first, policy, now_ms),
-        missing=_missing(call, open_work),
-        tried=_tried(call),
-        next=_next(first, now_ms),
+        verdict=_verdict(call, done, first, policy, now_ms, say),
+        missing=_missing(call, open_work, say),
+        tried=tuple(f"{when(told.at_ms)} {told.text}" for told in history(call, lang, when)),
+        next=_next(first, now_ms, say, when),
         next_at_ms=first.at_ms if first else None,
-        also=tuple(_next(w, now_ms) for w in open_work[1:]),
+        also=tuple(_next(w, now_ms, say, when) for w in open_work[1:]),
     )
 
 
 def _verdict(
-    call: Call, reason: str | None, first: Work | None, policy: CallPolicy, now_ms: int
-) -> str:
-    if reason is not None:
-        return reason
+    call: Call, done: Outcome | None, first: Work | None, policy: CallPolicy, now_ms: int,
+    say: Words,
+) -> str:  # fmt: skip
+    if done is not None:
+        return _ended(call, done, say)
     if first is None:
-        return "Only messages of unknown types speak of this call; there is nothing to do."
+        return say.says["unknown_only"]
+    code = words.UNTIL_THEN.get(first.code, first.code) if first.at_ms > now_ms else first.code
     if call.root.stored is not None:
-        return words.WHY[first.code]
+        return say.why[code]
     left = days_left(start_ms(call), now_ms, policy.stage2)
-    clock = f"OCP deletes its data in {left:.1f} days." if left > 0 else "OCP has deleted its data."
-    return f"{words.WHY[first.code]} {clock}"
+    clock = say.says["days_left"].format(days=say.number(left)) if left > 0 else say.says["deleted"]
+    return f"{say.why[code]} {clock}"
 
 
-def _missing(call: Call, open_work: list[Work]) -> tuple[str, ...]:
+def _ended(call: Call, done: Outcome, say: Words) -> str:
+    place = call.root.stored
+    if done.outcome == "stored" and place is not None:
+        return say.says["stored"].format(bucket=place.bucket, key=place.key)
+    held = closing(call)
+    return done.reason if held is None else closing_reason(held, say)
+
+
+def closing_reason(held: Closing, say: Words) -> str:
+    """Why a call was closed: as it was journalled, in other languages by its code if it has one."""
+    if say is not words.WORDS and held.code in say.why:
+        return say.why[held.code]
+    if held.by:
+        said = words.SAYS["person_said"].format(by=held.by, reason="")
+        text = held.reason.removeprefix(said)
+        return say.says["person_said"].format(by=held.by, reason=text)
+    return held.reason
+
+
+def _missing(call: Call, open_work: list[Work], say: Words) -> tuple[str, ...]:
     held = flags(call)
-    found = [f"the flag “{words.FLAG_WORDS[f]}”" for f, at in held.items() if at is None]
+    found = [say.says["flag"].format(flag=say.flags[f]) for f, at in held.items() if at is None]
     # A recording that is here but unusable is missing too: the work that asks for it says so.
     needs = dict.fromkeys([*missing_cdrs(call), *(n for w in open_work for n in w.needs)])
-    return tuple(found + [words.NEEDS[need] for need in needs])
+    return tuple(found + [say.needs[need] for need in needs])
 
 
-def _tried(call: Call) -> tuple[str, ...]:
-    found: list[tuple[int, str]] = []
+def history(call: Call, lang: Lang = "en", when: When = utc) -> tuple[Told, ...]:
+    """What was tried and done for a call, in order of time."""
+    say = WORDS[lang]
+    found: list[Told] = []
     for dialog_id, recording in call.recordings.items():
         for version in recording.versions.values():
-            text = f"A recording of {version.bytes} bytes came by {version.source}"
             judged = usable(call, version, dialog_id)
-            state = {True: "it is valid", False: "it is unusable", None: "it is not judged yet"}
-            problems = [p["text"] for p in (version.report or {}).get("problems", ())]
-            for _, verdict in sorted(version.verdicts.items()):
-                problems += [p["text"] for p in verdict.problems]
-            found.append((version.received_at_ms, f"{text}; {state[judged]}. {' '.join(problems)}"))
-    for export in call.exports.values():
-        window = f"{rfc3339(export.from_ms)} to {rfc3339(export.to_ms)}"
-        if export.answered_at_ms:
-            held = [words.NEEDS.get(k, k) for k, there in export.found.items() if there]
-            said = f"it held {', '.join(held)}" if held else "it held nothing of this call"
-            found.append(
-                (export.answered_at_ms, f"Export {export.job_id} of {window} was read: {said}.")
-            )
-        else:
-            found.append((export.asked_at_ms, f"An export of {window} was asked for."))
-    for act in call.acts.values():
-        found.append((act.at_ms, f"{words.ACTS[act.kind].format(by=act.by)}: {act.reason}"))
-    for closing in call.closings.values():
-        by = f" by {closing.by}" if closing.by else ""
-        found.append((closing.at_ms, f"It was closed as {closing.outcome}{by}: {closing.reason}"))
-    return tuple(f"{rfc3339(at)} {text.strip()}" for at, text in sorted(found))
+            found.append(Told(version.received_at_ms, _version(version, judged, say)))
+    found += [_export(export, say, when) for export in call.exports.values()]
+    found += [Told(act.at_ms, _act(act, say)) for act in call.acts.values()]
+    found += [Told(held.at_ms, _closing(held, say)) for held in call.closings.values()]
+    return tuple(sorted(found))
 
 
-def _next(work: Work | None, now_ms: int) -> str:
+def _version(version: Version, judged: bool | None, say: Words) -> str:
+    state = {True: "valid", False: "unusable", None: "unjudged"}[judged]
+    problems = [*(version.report or {}).get("problems", ())]
+    for _, verdict in sorted(version.verdicts.items()):
+        problems += verdict.problems
+    head = say.says["version"].format(
+        bytes=version.bytes, source=say.sources.get(version.source, version.source),
+        state=say.says[state],
+    )  # fmt: skip
+    # English readers get the journalled text, which has the numbers.
+    texts = [p["text"] if say is words.WORDS else say.problem(p["code"]) or p["text"]
+             for p in problems]  # fmt: skip
+    return " ".join([head, *dict.fromkeys(texts)])
+
+
+def _export(export: Export, say: Words, when: When) -> Told:
+    window = say.says["window"].format(start=when(export.from_ms), end=when(export.to_ms))
+    if not export.answered_at_ms:
+        return Told(export.asked_at_ms, say.says["export_asked"].format(window=window))
+    held = ", ".join(say.needs.get(need, need) for need, there in export.found.items() if there)
+    said = say.says["held"].format(what=held) if held else say.says["held_nothing"]
+    text = say.says["export_read"].format(job=export.job_id, window=window, held=said)
+    return Told(export.answered_at_ms, text)
+
+
+def _act(act: Act, say: Words) -> str:
+    # Giving up is the system's own act: its reason is one of the codes' sentences.
+    codes = {text: code for code, text in words.WHY.items()}
+    reason = say.why[codes[act.reason]] if act.reason in codes else act.reason
+    return f"{say.acts[act.kind].format(by=act.by)}: {reason}"
+
+
+def _closing(held: Closing, say: Words) -> str:
+    text = say.says["closed_by" if held.by else "closed"]
+    return text.format(outcome=say.outcomes[held.outcome], by=held.by,
+                       reason=closing_reason(held, say))  # fmt: skip
+
+
+def _next(work: Work | None, now_ms: int, say: Words, when: When) -> str:
     if work is None:
-        return "Nothing."
-    what = words.NEXT[work.action]
+        return say.says["nothing"]
+    what = say.next[work.action]
     if work.needs:
-        what += f" Missing: {', '.join(words.NEEDS[n] for n in work.needs)}."
-    when = "due now" if work.at_ms <= now_ms else f"at {rfc3339(work.at_ms)}"
-    return f"{what} ({when})"
+        needs = ", ".join(say.needs[need] for need in work.needs)
+        what += f" {say.says['missing'].format(what=needs)}"
+    due = say.says["due_now"]
+    if work.at_ms > now_ms:
+        due = say.says["due_at"].format(time=when(work.at_ms))
+    return f"{what} ({due})"

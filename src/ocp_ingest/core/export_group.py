@@ -13,7 +13,9 @@ Quarantine              the hour is in no window until its retry
 Block                   nothing is exported until then
 HalfOpen                windows of one hour only, until one planned after it succeeds; a stuck
                         export teaches that it takes at least so long
-Abandon                 cool down for a quarter of an hour
+Abandon                 cool down for a quarter of an hour; while OCP creates nothing, for a share
+                        of the time since the first such job: every job is written into the journal
+                        of each of its calls, and an outage may last for weeks
 
 The state is a value: a runner reads it, asks `gate`, plans with `caps_of`, and keeps what `after`
 gives.
@@ -57,6 +59,8 @@ INCIDENT_OF: Final[Mapping[End, str]] = {
     End.VENDOR_DOWN: "vendor_down",
     End.NOT_CREATED: "vendor_down",
 }
+# Ends of jobs for which OCP made no export: it is down, or as good as down.
+_NOTHING_CREATED: Final = frozenset({End.VENDOR_DOWN, End.NOT_CREATED})
 # 64 suspect ranges cover 128 days at 48 h each; more would mean that everything fails.
 SUSPECTS_MAX: Final = 64
 # A day of single poison hours and a margin; beyond it the group as a whole is ill.
@@ -76,6 +80,7 @@ class GroupState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_cap_hours: int = 48
     suspects: tuple[Suspect, ...] = ()
     poison_hours: tuple[PoisonHour, ...] = ()
+    silent_since: int | None = None  # when the first job in a row was given up without an export
     expiries: int = 0  # in a row
     successes: int = 0  # in a row under the present cap
     busy_since: int | None = None
@@ -157,7 +162,7 @@ def after(  # noqa: PLR0911 - one return for each row of the table above
     """The group after a job's `step`, given the job and the action that it returned."""
     match action:
         case Adopt() | PollAt():
-            return replace(group, busy_since=None)
+            return replace(group, busy_since=None, silent_since=None)
         case BackOff():
             return _backed_off(group, job, action)
         case StartDownloads(round=1):
@@ -174,8 +179,7 @@ def after(  # noqa: PLR0911 - one return for each row of the table above
         case HalfOpen():
             return _stuck(group, job, now, policy)
         case Abandon():
-            until = max(group.cooldown_until, now + policy.cooldown_ms)
-            return replace(group, cooldown_until=until, busy_since=None)
+            return _abandoned(group, action, now, policy)
         case _:
             return group
 
@@ -195,6 +199,16 @@ def _backed_off(group: GroupState, job: ExportJob, action: BackOff) -> GroupStat
     if job.state in (State.PLANNED, State.DOUBTFUL):
         return replace(group, cooldown_until=max(group.cooldown_until, action.until_ms))
     return group
+
+
+def _abandoned(group: GroupState, action: Abandon, now: int, policy: Policy) -> GroupState:
+    since = None
+    if action.end in _NOTHING_CREATED:
+        since = now if group.silent_since is None else group.silent_since
+    share = 0 if since is None else (now - since) // policy.cooldown_share
+    pause = max(policy.cooldown_ms, min(share, policy.cooldown_ms_max))
+    until = max(group.cooldown_until, now + pause)
+    return replace(group, cooldown_until=until, busy_since=None, silent_since=since)
 
 
 def _exported(group: GroupState, job: ExportJob, now: int, policy: Policy) -> GroupState:

@@ -13,7 +13,8 @@ INCIDENT_KINDS: Final[dict[str, str]] = {
     "object_conflict": "another object stands at the key of a recording; nothing was overwritten",
     "step_parked": "a step failed too often and waits for a person",
     "landing_missing": "a recording that was received is not in the landing store any more",
-    "subscription_silent": "a group's calls arrive without recordings: its subscription seems off",
+    "subscription_silent": "a group's calls arrive without recordings, or not at all: its "
+    "subscription seems off",
     "group_blocked": "a group's exports are blocked: refused by OCP, or a stuck export holds it",
     "group_half_open": "an export was stuck; the group is tried with windows of one hour",
     "slot_busy": "somebody else's export has held a group's slot for hours",
@@ -24,6 +25,12 @@ INCIDENT_KINDS: Final[dict[str, str]] = {
     "recording_quarantined": "OCP's own copy of a recording is unusable",
     "recording_lost": "OCP's retention ended before a recording could be had",
     "archive_damaged": "the audit archive met changes that it can't read, or that must not be",
+    "calls_stuck": "calls stay in one state for longer than they should",
+    "completeness_low": "fewer recordings of a line of business are stored than its objective says",
+    "stream_share_low": "the stream delivers fewer recordings than it should; exports bring them",
+    "conservation_broken": "calls are not accounted for: the sources of the counts disagree",
+    "evidence_broken": "sealed events, stored recordings or seals are not what they were",
+    "alerts_undelivered": "a channel did not take an alert, however often it was tried",
 }
 
 

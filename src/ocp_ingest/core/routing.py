@@ -62,6 +62,11 @@ def fact(call: Call, name: str) -> str | None:
     return None if found is None else str(found)
 
 
+def facts_of(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """Names of all facts that rules ask for: calls that agree in these go to one place."""
+    return tuple(sorted({name for rule in rules for name in rule.when}))
+
+
 def _holds(call: Call, name: str, pattern: str | tuple[str, ...]) -> bool:
     value = fact(call, name)
     patterns = (pattern,) if isinstance(pattern, str) else pattern
@@ -75,6 +80,11 @@ def object_key(call_id: str, dialog_id: str, start_ms: int, extension: str) -> s
     percent-encoded: "." and ".." can't become path steps.
     """
     return f"{day_path(start_ms)}/{_safe(call_id)}/{_safe(dialog_id)}.{extension}"
+
+
+def quarantine_key(call_id: str, dialog_id: str, sha256: str, received_at_ms: int) -> str:
+    """Where the bytes of an unusable version are kept; its reasons are beside it, plus `.json`."""
+    return object_key(call_id, f"{dialog_id}.{sha256}", received_at_ms, "bin")
 
 
 def _safe(ident: str) -> str:

@@ -1,20 +1,49 @@
-"""Listings over the `call` table: pending work, pages, counts."""
+"""Listings over the `call` table: pending work, pages, counts.
+
+Rules of pages
+1. The calls with one outcome, stage, line of business and OCP group are a partition, and lie one
+   after the other in `call_by_place`, newest first; with a problem's code before, in
+   `call_problem`. A filter leaves some partitions: tens of them, a few hundred at a large site.
+   Those that it does not name are found by stepping through the index from one to the next.
+2. A page is the merge of its partitions, each read as far as it is needed. So it costs the number
+   of partitions and its own length, whatever the filters and however many calls there are: nearly
+   all are stored, and a filter that leaves few of them, or none, walks over nothing.
+3. Without any filter there is one partition: all calls by start.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import heapq
+from collections.abc import Collection, Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 import apsw
 
-from ocp_ingest.adapters.embedded.database import rows
+from ocp_ingest.adapters.embedded.database import rows, snapshot, value
 from ocp_ingest.adapters.journal import cursor_of, parse_cursor
 from ocp_ingest.ports import CallQuery, Pending
 
-# Filters in the order of how few calls they usually leave; the first one given picks the index.
-_FILTERS: Final = (
-    ("outcome", "call_by_outcome"), ("stage", "call_by_stage"), ("lob", "call_by_lob"),
-    ("ocp_group", "call_by_group"),
-)  # fmt: skip
+Entry = tuple[int, str]  # minus the start, call id: sorts as a page does
+
+PLACE: Final = ("outcome", "stage", "lob", "ocp_group")
+
+# Entries read of a partition at first and after that: of most partitions a page takes none.
+_READ_FIRST: Final = 4
+_READ_MORE: Final = 64
+_EVER: Final = (1 << 63) - 1  # the last start that an integer of SQLite can say
+
+
+class _Table(NamedTuple):
+    """What holds partitions, and the columns that its index begins with."""
+
+    source: str
+    columns: tuple[str, ...]
+
+
+_BY_START: Final = _Table("call INDEXED BY call_by_start", ())
+_BY_PLACE: Final = _Table("call INDEXED BY call_by_place", PLACE)
+_BY_PROBLEM: Final = _Table("call_problem", ("code", *PLACE))
 
 
 def pending(
@@ -40,38 +69,91 @@ def pending(
 
 def page(connection: apsw.Connection, query: CallQuery) -> tuple[list[bytes], str | None]:
     """Records of a page, and the cursor of the next one. Raises Invalid for a strange cursor."""
-    wheres, values, index = _conditions(query)
-    if query.cursor is not None:
-        started_at, call_id = parse_cursor(query.cursor)
-        wheres += ["started_at <= ?", "(started_at < ? OR call_id > ?)"]
-        values += [started_at, started_at, call_id]
-    sql = (
-        f"SELECT record, started_at, call_id FROM call INDEXED BY {index} "  # noqa: S608
-        f"WHERE {' AND '.join(wheres) or '1'} ORDER BY started_at DESC, call_id LIMIT ?"
-    )
+    after = None if query.cursor is None else parse_cursor(query.cursor)
     limit = max(1, query.limit)
-    found = rows(connection, sql, (*values, limit + 1))
-    cursor = cursor_of(*found[limit - 1][1:]) if len(found) > limit else None
-    return [record for record, _, _ in found[:limit]], cursor
+    with snapshot(connection):
+        found = list(islice(_entries(connection, query, after), limit + 1))
+        sql = "SELECT record FROM call WHERE call_id=?"
+        records = [value(connection, sql, (call_id,)) for _, call_id in found[:limit]]
+    if len(found) <= limit:
+        return records, None
+    before, call_id = found[limit - 1]
+    return records, cursor_of(-before, call_id)
 
 
-def _conditions(query: CallQuery) -> tuple[list[str], list[Any], str]:
-    wheres: list[str] = []
-    values: list[Any] = []
-    index = "call_by_start"
-    for column, by in _FILTERS:
-        value = getattr(query, column)
-        if value is None:
-            continue
-        if not wheres:
-            index = by
-        wheres.append(f"{column} = ?")
-        values.append(value)
-    for bound, value in ((">=", query.from_ms), ("<", query.to_ms)):
-        if value is not None:
-            wheres.append(f"started_at {bound} ?")
-            values.append(value)
-    return wheres, values, index
+def _entries(
+    connection: apsw.Connection, query: CallQuery, after: tuple[int, str] | None
+) -> Iterator[Entry]:
+    """All that a query asks for after a place, in order, read as they are taken (rule 2)."""
+    return heapq.merge(
+        *(_stream(connection, table, prefix, query, after)
+          for table, prefix in _partitions(connection, query))
+    )  # fmt: skip
+
+
+def _partitions(
+    connection: apsw.Connection, query: CallQuery
+) -> list[tuple[_Table, tuple[str, ...]]]:
+    """Where the calls of a query are: tables, and the values that their index begins with."""
+    filters = (query.outcome, query.stage, query.lob, query.ocp_group)
+    if query.problem is None and query.lobs is None and filters == (None, None, None, None):
+        return [(_BY_START, ())]
+    table = _BY_PLACE if query.problem is None else _BY_PROBLEM
+    found: list[tuple[str, ...]] = [() if query.problem is None else (query.problem,)]
+    asked: dict[str, Collection[str]] = {
+        name: (given,) for name, given in zip(PLACE, filters, strict=True) if given is not None
+    }
+    if query.lobs is not None:
+        asked["lob"] = set(query.lobs) & set(asked.get("lob", query.lobs))
+    for column in PLACE:
+        given = asked.get(column)
+        found = [
+            (*prefix, each)
+            for prefix in found
+            for each in (_values(connection, table, prefix, column) if given is None else given)
+        ]
+    return [(table, prefix) for prefix in found]
+
+
+def _values(
+    connection: apsw.Connection, table: _Table, prefix: tuple[str, ...], column: str
+) -> Iterator[str]:
+    """The values that a column has after a prefix, each found by one step into the index."""
+    wheres = [*(f"{name}=?" for name in table.columns[: len(prefix)]), f"{column} {{}} ?"]
+    sql = (
+        f"SELECT {column} FROM {table.source} WHERE {' AND '.join(wheres)} "  # noqa: S608
+        f"ORDER BY {column} LIMIT 1"
+    )
+    found = value(connection, sql.format(">="), (*prefix, ""))
+    while found is not None:
+        yield found
+        found = value(connection, sql.format(">"), (*prefix, found))
+
+
+def _stream(
+    connection: apsw.Connection, table: _Table, prefix: tuple[str, ...], query: CallQuery,
+    after: tuple[int, str] | None,
+) -> Iterator[Entry]:  # fmt: skip
+    """The entries of one partition, in order; a few at first, since there may be many others."""
+    first_ms = -_EVER if query.from_ms is None else query.from_ms
+    last_ms = _EVER if query.to_ms is None else query.to_ms - 1
+    wheres = "".join(f"{name}=? AND " for name in table.columns[: len(prefix)])
+    select = f"SELECT -started_at, call_id FROM {table.source} WHERE {wheres}"  # noqa: S608
+    same = f"{select} started_at=? AND call_id > ? ORDER BY call_id LIMIT ?"
+    older = f"{select} started_at BETWEEN ? AND ? ORDER BY started_at DESC, call_id LIMIT ?"
+    size = _READ_FIRST
+    while True:
+        found: list[Entry] = []
+        if after is not None and first_ms <= after[0] <= last_ms:
+            found = rows(connection, same, (*prefix, *after, size))
+        if len(found) < size:
+            until_ms = last_ms if after is None else min(last_ms, after[0] - 1)
+            left = size - len(found)
+            found += rows(connection, older, (*prefix, first_ms, until_ms, left))
+        yield from found
+        if len(found) < size:
+            return
+        after, size = (-found[-1][0], found[-1][1]), _READ_MORE
 
 
 def counts(connection: apsw.Connection) -> dict[str, int]:
@@ -82,9 +164,10 @@ def counts(connection: apsw.Connection) -> dict[str, int]:
     """
     sql = """
     SELECT 'started', count(*) FROM journal WHERE opens = 1
-    UNION ALL SELECT 'in_flight', count(*) FROM call
+    UNION ALL SELECT 'in_flight', count(*) FROM call INDEXED BY call_open
         WHERE pend_at IS NOT NULL AND stage != 'stored'
-    UNION ALL SELECT 'stored', count(*) FROM call WHERE stage = 'stored'
+    UNION ALL SELECT 'stored', count(*) FROM call INDEXED BY call_by_place
+        WHERE outcome IN ('stored', 'none') AND stage = 'stored'
     UNION ALL SELECT outcome, count(*) FROM call
         WHERE outcome IN ('absent', 'quarantined', 'lost') GROUP BY outcome
     """

@@ -4,8 +4,11 @@ Rules
 1. Journal first, then merge; both in one operation of the writer, so a crash leaves both or none.
 2. The columns of `call` are derived (adapters.journal.derive); pend_at is NULL when no work is
    open, and its partial indexes hold nothing else, so finding due work reads no finished call.
+   Counters and problem rows follow the columns in the same transaction (call_rows).
 3. Raw vendor bytes are encrypted (Vault); `journal()` gives them back as they came.
-4. When the policy differs from the one that derived the columns, `open` derives them anew.
+4. When policy or routing rules differ from those that derived the columns, `open` derives them
+   anew, in batches; what was begun goes on after a stop. A file of an older program, which has no
+   counters yet, gets them in the same way.
 """
 
 from __future__ import annotations
@@ -17,33 +20,27 @@ from typing import Final, Literal
 import apsw
 import msgspec
 
-from ocp_ingest.adapters.embedded import call_pages, journal_rows
-from ocp_ingest.adapters.embedded.database import Database, change, row, rows, value
+from ocp_ingest.adapters.embedded import call_pages, call_rows, journal_rows
+from ocp_ingest.adapters.embedded.call_rows import DECODER, Held, Tally
+from ocp_ingest.adapters.embedded.database import Database, change, rows, value
 from ocp_ingest.adapters.embedded.evidence import add_count
 from ocp_ingest.adapters.embedded.vault import Vault
-from ocp_ingest.adapters.journal import EVIDENCE_KINDS, VARIANTS_REFUSED, Row, derive, settle
+from ocp_ingest.adapters.journal import EVIDENCE_KINDS, VARIANTS_REFUSED, Deriving, derive, settle
 from ocp_ingest.core.call import Call, fold, merge, new
 from ocp_ingest.core.errors import Terminal
-from ocp_ingest.core.events import Event, canonical_hash
-from ocp_ingest.core.lifecycle import CallPolicy
+from ocp_ingest.core.events import Event
 from ocp_ingest.core.vendor import lookups
 from ocp_ingest.ports import Appended, CallPage, CallQuery, Pending
 from ocp_ingest.telemetry import log
 
-# Records derived anew in one transaction when the policy has changed.
+# Records derived anew in one transaction when what derives them has changed.
 REDERIVE_BATCH: Final = 500
 
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Call)
+# What all columns are of; and while they are derived anew: for what, and how far that is.
+_MARK: Final = "policy"
+_UNDER_WAY: Final = "rederive"
+_PUT_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 
-_PUT: Final = """
-INSERT INTO call (call_id, ocp_group, lob, stage, outcome, started_at, pend_at, record)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (call_id) DO UPDATE SET
-  ocp_group=excluded.ocp_group, lob=excluded.lob, stage=excluded.stage, outcome=excluded.outcome,
-  started_at=excluded.started_at, pend_at=excluded.pend_at, record=excluded.record
-"""
-_COLUMNS: Final = "ocp_group, lob, stage, outcome, started_at, pend_at"
 # The earlier message about an id wins, then the smaller call id: the same in any order.
 _LOOKUP: Final = """
 INSERT INTO lookup (kind, ident, at_ms, call_id) VALUES (?, ?, ?, ?)
@@ -55,11 +52,11 @@ WHERE (excluded.at_ms, excluded.call_id) < (lookup.at_ms, lookup.call_id)
 class EmbeddedCallStore:
     """See ocp_ingest.ports.CallStore."""
 
-    def __init__(self, database: Database, vault: Vault, policy: CallPolicy) -> None:
+    def __init__(self, database: Database, vault: Vault, deriving: Deriving) -> None:
         """Blocks while columns are derived anew. Raises Terminal when a data key is missing."""
         self._database = database
         self._vault = vault
-        self._policy = policy
+        self._deriving = deriving
         for key_id in database.read_now(journal_rows.key_ids):
             vault.require(key_id)
         self._rederive()
@@ -75,7 +72,7 @@ class EmbeddedCallStore:
 
     async def load(self, call_id: str) -> Call | None:
         """The record, or None."""
-        return self._database.read_now(lambda connection: self._record(connection, call_id)[0])
+        return self._database.read_now(lambda connection: self._record(connection, call_id)[1])
 
     async def journal(self, call_id: str) -> list[Event]:
         """All events of a call, decrypted."""
@@ -109,7 +106,7 @@ class EmbeddedCallStore:
         """A page of calls, newest start first."""
         records, cursor = await self._database.read(lambda c: call_pages.page(c, query))
         try:
-            return CallPage([_DECODER.decode(record) for record in records], cursor)
+            return CallPage([DECODER.decode(record) for record in records], cursor)
         except msgspec.MsgspecError:
             raise Terminal("A record can't be read: run `ocp-ingest replay`.") from None
 
@@ -130,21 +127,24 @@ class EmbeddedCallStore:
     # -- operations of the writer -------------------------------------------------------------
 
     def _append(self, connection: apsw.Connection, events: list[Event]) -> list[Appended]:
-        held: dict[str, Call | None] = {}
+        before: dict[str, tuple[Held | None, Call | None]] = {}
         calls: dict[str, Call] = {}
         answers = []
         for event in events:
             call_id = event.call_id
             if call_id not in calls:
-                record, readable = self._record(connection, call_id)
-                held[call_id] = record if readable else None
+                held, record, readable = self._record(connection, call_id)
+                before[call_id] = held, record if readable else None
                 calls[call_id] = record or new(call_id)
             standing, is_new = self._journal(connection, event)
             calls[call_id] = merge(calls[call_id], standing)
             answers.append(Appended(standing, is_new, calls[call_id]))
+        tally = Tally()
         for call_id, call in calls.items():
-            if call != held[call_id]:
-                _put(connection, call, derive(call, self._policy))
+            held, record = before[call_id]
+            if call != record:
+                call_rows.put(connection, call, derive(call, self._deriving), held, tally)
+        tally.write(connection)
         return answers
 
     def _journal(self, connection: apsw.Connection, event: Event) -> tuple[Event, bool]:
@@ -161,68 +161,72 @@ class EmbeddedCallStore:
             add_count(connection, VARIANTS_REFUSED, 1)
         return settled.event, settled.new
 
-    def _record(self, connection: apsw.Connection, call_id: str) -> tuple[Call | None, bool]:
-        """The record and whether it could be read; if not, the journal gives it."""
-        try:
-            return _load(connection, call_id), True
-        except msgspec.MsgspecError:
-            log().error("record.unreadable", call_id=call_id)
-            return fold(call_id, journal_rows.read(connection, self._vault, call_id)), False
+    def _record(
+        self, connection: apsw.Connection, call_id: str
+    ) -> tuple[Held | None, Call | None, bool]:
+        """The row, the record, and whether it could be read; if not, the journal gives it."""
+        held = call_rows.held(connection, call_id)
+        if held is None:
+            return None, None, True
+        call = call_rows.readable(held)
+        if call is not None:
+            return held, call, True
+        log().error("record.unreadable", call_id=call_id)
+        return held, fold(call_id, journal_rows.read(connection, self._vault, call_id)), False
 
     def _rebuild(self, connection: apsw.Connection, call_id: str) -> bool:
         events = journal_rows.read(connection, self._vault, call_id)
-        record, readable = self._record(connection, call_id)
-        held = record if readable else None
-        before = connection.total_changes()
+        held, record, readable = self._record(connection, call_id)
+        before, tally = connection.total_changes(), Tally()
         if not events:
-            return change(connection, "DELETE FROM call WHERE call_id=?", (call_id,)) > 0
-        call = fold(call_id, events)
-        derived = derive(call, self._policy)
-        if call != held or derived != _row(connection, call_id):
-            _put(connection, call, derived)
+            if held is not None:
+                call_rows.remove(connection, call_id, held, tally)
+        else:
+            call = fold(call_id, events)
+            self._put_right(connection, call, held, call == record and readable, tally)
+        tally.write(connection)
         for event in events:
             _look_up(connection, event)
         return connection.total_changes() != before
 
-    def _rederive(self) -> None:
-        """Rule 4; a stop in between starts it again, since the mark is written last."""
-        mark = canonical_hash(msgspec.to_builtins(self._policy))
-        sql = "SELECT value FROM meta WHERE name='policy'"
-        if self._database.read_now(lambda c: value(c, sql)) == mark:
-            return
-        after: str | None = ""
-        while after is not None:
-            after = self._database.write_now(partial(self._rederive_batch, after=after))
-        put = "INSERT OR REPLACE INTO meta (name, value) VALUES ('policy', ?)"
-        self._database.write_now(lambda c: change(c, put, (mark,)))
+    def _put_right(
+        self, connection: apsw.Connection, call: Call, held: Held | None, same: bool, tally: Tally
+    ) -> None:
+        """Writes a row, with all that it stands for, unless it is as it should be."""
+        derived = derive(call, self._deriving)
+        if held is None or not same or not call_rows.is_as(connection, call, derived, held):
+            call_rows.put_right(connection, call, derived, held, tally)
 
-    def _rederive_batch(self, connection: apsw.Connection, after: str) -> str | None:
-        sql = "SELECT record FROM call WHERE call_id > ? ORDER BY call_id LIMIT ?"
-        last = None
-        for (record,) in rows(connection, sql, (after, REDERIVE_BATCH)):
-            call = _DECODER.decode(record)
-            derived = derive(call, self._policy)
-            if derived != _row(connection, call.call_id):
-                _put(connection, call, derived)
-            last = call.call_id
+    def _rederive(self) -> None:
+        """Rule 4."""
+        mark = self._deriving.mark
+        if self._database.read_now(lambda c: _meta(c, _MARK)) == mark:
+            return
+        under_way = self._database.read_now(lambda c: _meta(c, _UNDER_WAY))
+        doing, _, reached = under_way.partition(" ")
+        after: str | None = reached if doing == mark else ""
+        while after is not None:
+            after = self._database.write_now(partial(self._rederive_batch, mark=mark, after=after))
+
+    def _rederive_batch(self, connection: apsw.Connection, mark: str, after: str) -> str | None:
+        sql = "SELECT call_id FROM call WHERE call_id > ? ORDER BY call_id LIMIT ?"
+        last, tally = None, Tally()
+        for (call_id,) in rows(connection, sql, (after, REDERIVE_BATCH)):
+            held, call, readable = self._record(connection, call_id)
+            assert call is not None, "a row was read that is not there"
+            self._put_right(connection, call, held, readable, tally)
+            last = call_id
+        tally.write(connection)
+        if last is not None:
+            change(connection, _PUT_META, (_UNDER_WAY, f"{mark} {last}"))
+        else:
+            change(connection, _PUT_META, (_MARK, mark))
+            change(connection, "DELETE FROM meta WHERE name=?", (_UNDER_WAY,))
         return last
 
 
-def _load(connection: apsw.Connection, call_id: str) -> Call | None:
-    """The record as it is kept. Raises msgspec.MsgspecError when it can't be read."""
-    record = value(connection, "SELECT record FROM call WHERE call_id=?", (call_id,))
-    return None if record is None else _DECODER.decode(record)
-
-
-def _row(connection: apsw.Connection, call_id: str) -> Row | None:
-    sql = f"SELECT {_COLUMNS} FROM call WHERE call_id=?"  # noqa: S608 - a constant
-    found = row(connection, sql, (call_id,))
-    return None if found is None else Row(*found)
-
-
-def _put(connection: apsw.Connection, call: Call, derived: Row) -> None:
-    columns = msgspec.structs.astuple(derived)
-    change(connection, _PUT, (call.call_id, *columns, _ENCODER.encode(call)))
+def _meta(connection: apsw.Connection, name: str) -> str:
+    return value(connection, "SELECT value FROM meta WHERE name=?", (name,)) or ""
 
 
 def _look_up(connection: apsw.Connection, event: Event) -> None:

@@ -265,6 +265,13 @@ def _resolve(jobs: list[_Job[Any]]) -> None:
         job.resolve()
 
 
+@contextlib.contextmanager
+def snapshot(connection: apsw.Connection) -> Iterator[None]:
+    """All that is read inside is of one commit."""
+    with connection:
+        yield
+
+
 def sync_folders(path: Path) -> None:
     """Makes the names on the way to a file durable: SQLite does it for its journals only."""
     for folder in (path.parent, path.parent.parent):

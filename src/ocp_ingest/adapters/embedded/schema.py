@@ -2,7 +2,7 @@
 
 Table      what it holds                               way in
 journal    every event, once; `seq` grows              (call_id, event_id) unique
-call       the record and its derived columns          partial index on open work; keyset pages
+call       the record and its derived columns          partial indexes on open work; keyset pages
 lookup     dialog, session, connection id → call       primary key
 meta       what derived the columns, keys in use       primary key
 rejected   inputs that could not be taken              id, oldest first
@@ -12,6 +12,19 @@ message    work to be done                             by time; waiting ones by 
 alarm      one-off alarms                              by time
 export_*   stage 2: group leases and states, jobs,     by group; open jobs by a partial index
            notes that belong to jobs
+call_problem  a call under each of its problems        as `call_by_place`, after the code
+day_count  how many calls of a line of business that   by day
+           began on a day are in each term
+alert      what is told, and was                       due ones by time; newest first
+bulk_*     bulk jobs, and a result for each call       newest first; waiting and failed items
+desk_*     people of the console; notes of the desk    primary key
+seal_link  the hash chain of each call's journal       by call and number
+seal_day   where chains stand on days still open       by day, in the order of leaves
+seal_note  how far days are sealed, and the like       primary key
+
+`call_by_place` answers every page with a filter (call_pages says how), so there is one index for
+all combinations of filters instead of one for each. `call.counted` says in which terms of
+core.counting a call is counted in `day_count`, as bits; NULL: in none yet.
 
 `PRAGMA user_version` counts the migrations done; each is one transaction.
 """
@@ -124,8 +137,83 @@ CREATE INDEX export_job_by_group ON export_job (ocp_group, planned_at DESC, job_
 CREATE TABLE export_note (ref TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
 
+_DESK: Final = """
+ALTER TABLE call ADD COLUMN problems TEXT NOT NULL DEFAULT '';  -- codes, one a line
+ALTER TABLE call ADD COLUMN counted INTEGER;
+DROP INDEX call_by_stage;
+DROP INDEX call_by_outcome;
+DROP INDEX call_by_lob;
+DROP INDEX call_by_group;
+CREATE INDEX call_by_place ON call (outcome, stage, lob, ocp_group, started_at DESC, call_id);
+CREATE INDEX call_open ON call (lob, started_at, call_id)
+  WHERE pend_at IS NOT NULL AND stage != 'stored';
+
+CREATE TABLE call_problem (
+  code TEXT NOT NULL,
+  outcome TEXT NOT NULL, stage TEXT NOT NULL, lob TEXT NOT NULL, ocp_group TEXT NOT NULL,
+  started_at INTEGER NOT NULL, call_id TEXT NOT NULL,
+  PRIMARY KEY (code, outcome, stage, lob, ocp_group, started_at DESC, call_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE day_count (
+  day TEXT NOT NULL, lob TEXT NOT NULL, term TEXT NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (day, lob, term)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE alert (
+  id INTEGER PRIMARY KEY,
+  alert_id TEXT NOT NULL UNIQUE,
+  made_at_ms INTEGER NOT NULL,
+  tries INTEGER NOT NULL,
+  due_at_ms INTEGER,         -- NULL once it is sent or given up
+  alert BLOB NOT NULL        -- msgpack of desk.ports.Alert
+) STRICT;
+CREATE INDEX alert_due ON alert (due_at_ms, alert_id) WHERE due_at_ms IS NOT NULL;
+CREATE INDEX alert_by_time ON alert (made_at_ms DESC, alert_id DESC);
+
+CREATE TABLE bulk_job (
+  bulk_id TEXT PRIMARY KEY,
+  made_at_ms INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  started_at_ms INTEGER NOT NULL, ended_at_ms INTEGER NOT NULL,
+  done INTEGER NOT NULL, failed INTEGER NOT NULL,
+  job BLOB NOT NULL          -- msgpack of desk.ports.BulkJob; the columns above are newer
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bulk_job_by_time ON bulk_job (made_at_ms DESC, bulk_id DESC);
+CREATE TABLE bulk_item (
+  bulk_id TEXT NOT NULL, position INTEGER NOT NULL, call_id TEXT NOT NULL,
+  result TEXT NOT NULL,      -- '' while it waits
+  text TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (bulk_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bulk_item_waiting ON bulk_item (bulk_id, position) WHERE result = '';
+CREATE INDEX bulk_item_failed ON bulk_item (bulk_id, position) WHERE result = 'failed';
+
+CREATE TABLE desk_user (name TEXT PRIMARY KEY, user BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE desk_note (name TEXT PRIMARY KEY, note BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+_SEALS: Final = """
+CREATE TABLE seal_link (
+  call_id TEXT NOT NULL, n INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  event_hash BLOB NOT NULL, link BLOB NOT NULL,  -- SHA-256, 32 bytes
+  source TEXT NOT NULL, received_at_ms INTEGER NOT NULL, body_hash TEXT NOT NULL,
+  day TEXT NOT NULL,         -- on which it was made
+  seq INTEGER NOT NULL,      -- of its event in the journal
+  PRIMARY KEY (call_id, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE seal_day (
+  day TEXT NOT NULL,
+  name TEXT NOT NULL,        -- core.proof.order_of the call
+  call_id TEXT NOT NULL, n INTEGER NOT NULL, link BLOB NOT NULL,
+  PRIMARY KEY (day, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE seal_note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
 # One script per step; a released one never changes.
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _EXPORTS)
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _EXPORTS, _DESK, _SEALS)
 
 
 def migrate(connection: apsw.Connection) -> None:

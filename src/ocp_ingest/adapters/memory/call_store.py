@@ -10,6 +10,7 @@ import msgspec
 from ocp_ingest.adapters.journal import (
     EVIDENCE_KINDS,
     VARIANTS_REFUSED,
+    Deriving,
     Row,
     cursor_of,
     derive,
@@ -22,7 +23,6 @@ from ocp_ingest.adapters.memory.faults import Faults
 from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.core.call import Call, fold, merge, new
 from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.core.vendor import lookups
 from ocp_ingest.ports import Appended, CallPage, CallQuery, Pending
 
@@ -33,12 +33,15 @@ _CALL: Final = msgspec.msgpack.Decoder(Call)
 class MemoryCallStore:
     """See ocp_ingest.ports.CallStore."""
 
-    def __init__(self, state: MemoryState, faults: Faults, policy: CallPolicy) -> None:
+    def __init__(self, state: MemoryState, faults: Faults, deriving: Deriving) -> None:
         self._state = state
         self._faults = faults
-        self._policy = policy
-        for call_id, record in state.records.items():
-            state.rows[call_id] = derive(_CALL.decode(record), policy)
+        self._deriving = deriving
+        mark = deriving.mark
+        if state.derived != mark:
+            for call_id, record in state.records.items():
+                state.rows[call_id] = derive(_CALL.decode(record), deriving)
+            state.derived = mark
 
     async def append(self, events: Sequence[Event]) -> list[Appended]:
         """Journal first, then merge; each event by itself."""
@@ -158,7 +161,7 @@ class MemoryCallStore:
 
     def _put(self, call: Call) -> None:
         self._state.records[call.call_id] = msgspec.msgpack.encode(call)
-        self._state.rows[call.call_id] = derive(call, self._policy)
+        self._state.rows[call.call_id] = derive(call, self._deriving)
 
     def _look_up(self, event: Event) -> None:
         for name in lookups(event):
@@ -185,6 +188,8 @@ class MemoryCallStore:
             (call_id, row)
             for call_id, row in self._state.rows.items()
             if all(getattr(row, name) == value for name, value in wanted)
+            and (query.lobs is None or row.lob in query.lobs)
+            and (query.problem is None or query.problem in row.problems)
             and (query.from_ms is None or row.started_at >= query.from_ms)
             and (query.to_ms is None or row.started_at < query.to_ms)
         ]

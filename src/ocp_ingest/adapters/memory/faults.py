@@ -17,8 +17,7 @@ TORN          only the first half of the bytes passes (points with bytes)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -76,18 +75,9 @@ class Faults:
         first = self._counts.get(point, 0) + nth
         self._planned.append((point, first, first + times, Fault(kind, ms)))
 
-    @asynccontextmanager
-    async def at(self, point: str) -> AsyncIterator[None]:
+    def at(self, point: str) -> _Around:
         """Around an effect; the effect itself must not await."""
-        fault = self._pass(point)
-        kind = fault.kind if fault else None
-        if fault is not None:
-            await self._before(point, fault)
-        yield
-        if kind is Kind.CRASH_AFTER:
-            self._die(point)
-        if kind is Kind.UNANSWERED:
-            raise Transient(f"The answer was lost ({point}).")
+        return _Around(self, point)
 
     def through(self, point: str, data: bytes) -> bytes:
         """Bytes that pass a point, and what becomes of them."""
@@ -115,6 +105,20 @@ class Faults:
                 return fault
         return self._decide(point) if self._decide else None
 
+    async def before(self, point: str) -> Fault | None:
+        """Passes the point and does what goes wrong before the effect; `after` does the rest."""
+        fault = self._pass(point)
+        if fault is not None:
+            await self._before(point, fault)
+        return fault
+
+    def after(self, point: str, fault: Fault) -> None:
+        """What goes wrong once the effect has happened."""
+        if fault.kind is Kind.CRASH_AFTER:
+            self._die(point)
+        if fault.kind is Kind.UNANSWERED:
+            raise Transient(f"The answer was lost ({point}).")
+
     async def _before(self, point: str, fault: Fault) -> None:
         if fault.kind is Kind.CRASH_BEFORE:
             self._die(point)
@@ -130,3 +134,21 @@ class Faults:
     def _die(self, point: str) -> None:
         self.dead = True
         raise Crashed(point)
+
+
+class _Around:
+    """`async with` for one effect; a class, since simulations pass millions of points."""
+
+    __slots__ = ("_fault", "_faults", "_point")
+
+    def __init__(self, faults: Faults, point: str) -> None:
+        self._faults = faults
+        self._point = point
+        self._fault: Fault | None = None
+
+    async def __aenter__(self) -> None:
+        self._fault = await self._faults.before(self._point)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._fault is not None and kind is None:
+            self._faults.after(self._point, self._fault)

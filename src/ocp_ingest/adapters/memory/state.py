@@ -33,6 +33,7 @@ class MemoryState:
     journal: dict[str, dict[str, bytes]] = field(default_factory=dict)
     records: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
+    derived: str = ""  # the Deriving.mark that `rows` were derived under
     lookups: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     # Evidence, Incidents
     rejected: list[Kept] = field(default_factory=list)
@@ -43,6 +44,16 @@ class MemoryState:
     # WorkQueue, Timetable
     messages: dict[int, StoredMessage] = field(default_factory=dict)
     alarms: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    # The desk's: alerts by id; jobs and their items, people and notes by name
+    alerts: dict[str, bytes] = field(default_factory=dict)
+    bulk_jobs: dict[str, bytes] = field(default_factory=dict)
+    bulk_items: dict[str, list[bytes]] = field(default_factory=dict)
+    desk_users: dict[str, bytes] = field(default_factory=dict)
+    desk_notes: dict[str, bytes] = field(default_factory=dict)
+    # The seals': call id -> its links; "<day>" -> calls sealed on it; marks and notes by name
+    seal_links: dict[str, list[bytes]] = field(default_factory=dict)
+    seal_days: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    seal_notes: dict[str, str] = field(default_factory=dict)
     # Ids are a counter: the same run gives the same ids.
     last_id: int = 0
 

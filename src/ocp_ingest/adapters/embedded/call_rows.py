@@ -1,0 +1,191 @@
+"""Rows of the call table, and with them what is derived from a row: counters and problem rows.
+
+Rules
+1. A record is written with its columns in one statement, and with the counters and problem rows
+   that these stand for in one transaction.
+2. Counters change by the difference between what the row stood for (its `counted`, under its line
+   of business and day) and what it stands for now, so it does not matter by which policy, rules or
+   program the row was counted, or whether it was.
+3. Differences are gathered over a whole operation and written once: the events of a batch are of
+   few days, and one event changes a few terms.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import apsw
+import msgspec
+
+from ocp_ingest.adapters.embedded.database import change, row, value
+from ocp_ingest.adapters.journal import Row, standing_of
+from ocp_ingest.core.call import Call
+from ocp_ingest.core.counting import TERMS, day_of
+
+COLUMNS: Final = "ocp_group, lob, stage, outcome, started_at, pend_at, problems, counted"
+PUT: Final = f"""
+INSERT INTO call (call_id, {COLUMNS}, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (call_id) DO UPDATE SET
+  ocp_group=excluded.ocp_group, lob=excluded.lob, stage=excluded.stage, outcome=excluded.outcome,
+  started_at=excluded.started_at, pend_at=excluded.pend_at, problems=excluded.problems,
+  counted=excluded.counted, record=excluded.record
+"""  # noqa: S608 - constants
+PUT_PROBLEM: Final = """
+INSERT OR IGNORE INTO call_problem (code, outcome, stage, lob, ocp_group, started_at, call_id)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_DROP_PROBLEM: Final = """
+DELETE FROM call_problem WHERE code=? AND outcome=? AND stage=? AND lob=? AND ocp_group=?
+  AND started_at=? AND call_id=?
+"""
+ADD_COUNT: Final = """
+INSERT INTO day_count (day, lob, term, n) VALUES (?, ?, ?, ?)
+ON CONFLICT (day, lob, term) DO UPDATE SET n = n + excluded.n
+"""
+
+_BITS: Final = {term: 1 << n for n, term in enumerate(TERMS)}
+assert len(TERMS) < 64, "terms are the bits of an integer of SQLite"
+_LINE: Final = "\n"
+
+ENCODER: Final = msgspec.msgpack.Encoder()
+DECODER: Final = msgspec.msgpack.Decoder(Call)
+
+
+class Held(NamedTuple):
+    """A row as it is kept; `counted` None: it is in no counter yet."""
+
+    row: Row
+    counted: int | None
+    record: bytes
+
+
+class Tally:
+    """What an operation adds to the counters (rule 3)."""
+
+    def __init__(self) -> None:
+        self._by: dict[tuple[str, str], dict[int, int]] = {}
+
+    def move(self, before: Held | None, after: Row | None, counted: int) -> None:
+        """A call leaves what it was counted for and enters what it counts for now."""
+        old = 0 if before is None else before.counted or 0
+        was = _place(before.row) if before is not None else ("", "")
+        now = _place(after) if after is not None else was
+        if was == now:
+            self._add(now, counted & ~old, 1)
+            self._add(now, old & ~counted, -1)
+        else:
+            self._add(was, old, -1)
+            self._add(now, counted, 1)
+
+    def write(self, connection: apsw.Connection) -> set[tuple[str, str, str]]:
+        """Adds it to the counters, once; which ones (day, line of business, term)."""
+        changed = set()
+        for (day, lob), bits in self._by.items():
+            for bit, number in bits.items():
+                if number:
+                    counter = (day, lob, TERMS[bit.bit_length() - 1])
+                    change(connection, ADD_COUNT, (*counter, number))
+                    changed.add(counter)
+        self._by.clear()
+        return changed
+
+    def _add(self, place: tuple[str, str], bits: int, sign: int) -> None:
+        if not bits:
+            return
+        counts = self._by.setdefault(place, {})
+        while bits:
+            bit = bits & -bits
+            counts[bit] = counts.get(bit, 0) + sign
+            bits ^= bit
+
+
+def held(connection: apsw.Connection, call_id: str) -> Held | None:
+    """The row of a call, or None."""
+    sql = f"SELECT {COLUMNS}, record FROM call WHERE call_id=?"  # noqa: S608 - constants
+    found = row(connection, sql, (call_id,))
+    if found is None:
+        return None
+    ocp_group, lob, stage, outcome, started_at, pend_at, problems, counted, record = found
+    codes = tuple(problems.split(_LINE)) if problems else ()
+    held_row = Row(ocp_group, lob, stage, outcome, started_at, pend_at, codes)
+    return Held(held_row, counted, record)
+
+
+def put(
+    connection: apsw.Connection, call: Call, derived: Row, before: Held | None, tally: Tally
+) -> None:
+    """Writes a record in place of the row `before`, which must be what is there (rules 1, 2)."""
+    counted = counted_of(call, derived)
+    change(connection, PUT, values(call, derived, counted))
+    tally.move(before, derived, counted)
+    old = problem_rows(call.call_id, before.row) if before is not None else []
+    new = problem_rows(call.call_id, derived)
+    for gone in old:
+        if gone not in new:
+            change(connection, _DROP_PROBLEM, gone)
+    for fresh in new:
+        if fresh not in old:
+            change(connection, PUT_PROBLEM, fresh)
+
+
+def remove(connection: apsw.Connection, call_id: str, before: Held, tally: Tally) -> None:
+    """Takes a row away, with all that it stood for."""
+    change(connection, "DELETE FROM call WHERE call_id=?", (call_id,))
+    tally.move(before, None, 0)
+    for gone in problem_rows(call_id, before.row):
+        change(connection, _DROP_PROBLEM, gone)
+
+
+def is_as(connection: apsw.Connection, call: Call, derived: Row, before: Held) -> bool:
+    """Whether a row's columns, counters and problem rows are those of a record."""
+    if before.row != derived or before.counted != counted_of(call, derived):
+        return False
+    sql = f"SELECT count(*) {_DROP_PROBLEM.strip().removeprefix('DELETE')}"
+    return all(value(connection, sql, one) for one in problem_rows(call.call_id, derived))
+
+
+def put_right(
+    connection: apsw.Connection, call: Call, derived: Row, before: Held | None, tally: Tally
+) -> None:
+    """As `put`, and problem rows come back that were lost."""
+    put(connection, call, derived, before, tally)
+    for lost in problem_rows(call.call_id, derived):
+        change(connection, PUT_PROBLEM, lost)
+
+
+def readable(before: Held) -> Call | None:
+    """The record of a row, or None when it can't be read."""
+    try:
+        return DECODER.decode(before.record)
+    except msgspec.MsgspecError:
+        return None
+
+
+def values(call: Call, derived: Row, counted: int) -> tuple[str | int | bytes | None, ...]:
+    """The values of PUT."""
+    return (
+        call.call_id, derived.ocp_group, derived.lob, derived.stage, derived.outcome,
+        derived.started_at, derived.pend_at, _LINE.join(derived.problems), counted,
+        ENCODER.encode(call),
+    )  # fmt: skip
+
+
+def counted_of(call: Call, derived: Row) -> int:
+    """The terms that a record counts in, as bits by their place in TERMS; 0: none."""
+    found = standing_of(call, derived)
+    return 0 if found is None else sum(_BITS[term] for term in found.terms)
+
+
+def terms_of(counted: int) -> list[str]:
+    """The terms of bits."""
+    return [term for term, bit in _BITS.items() if counted & bit]
+
+
+def problem_rows(call_id: str, derived: Row) -> list[tuple[str | int, ...]]:
+    """The rows of call_problem that columns stand for, in the order of its columns."""
+    place = (derived.outcome, derived.stage, derived.lob, derived.ocp_group, derived.started_at)
+    return [(code, *place, call_id) for code in derived.problems]
+
+
+def _place(derived: Row) -> tuple[str, str]:
+    return day_of(derived.started_at), derived.lob
