@@ -20,6 +20,8 @@ RUN /opt/tools/bin/uv venv --python python3 /opt/ocp-ingest && \
     /opt/tools/bin/uv pip install --python /opt/ocp-ingest/bin/python --require-hashes --only-binary :all: --compile-bytecode -r requirements/aws.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY src/ocp_ingest src/ocp_ingest
+# The console shows the runbooks.
+COPY docs/runbooks src/ocp_ingest/runbooks
 COPY src/ocp_sim src/ocp_sim
 RUN /opt/tools/bin/uv build --python /opt/tools/bin/python --wheel --no-build-isolation --out-dir dist && \
     /opt/tools/bin/uv pip install --python /opt/ocp-ingest/bin/python --no-deps --no-index --compile-bytecode dist/*.whl

@@ -30,10 +30,12 @@ check: .venv/.ready  ## lint, types, import contracts, generated docs up to date
 	@.venv/bin/lint-imports
 	@if [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 	@$(PY) tools/docs.py --check
+	@$(PY) tools/grafana.py --check
 
 .PHONY: docs
 docs: .venv/.ready  ## write the generated parts of docs/
 	@$(PY) tools/docs.py
+	@$(PY) tools/grafana.py
 
 .PHONY: fix
 fix: .venv/.ready  ## format and apply safe lint fixes

@@ -10,7 +10,9 @@ from typing import Literal
 import msgspec
 
 from ocp_ingest.adapters.aws.settings import AwsSettings
+from ocp_ingest.adapters.notify.settings import Alerts
 from ocp_ingest.adapters.ocp.settings import OcpSettings
+from ocp_ingest.adapters.oidc.settings import OidcSettings
 from ocp_ingest.adapters.tokens.settings import Auth
 from ocp_ingest.core.eligibility import Policy
 from ocp_ingest.core.lifecycle import CallPolicy
@@ -103,11 +105,69 @@ class ClockSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     real_origin_s: float = 0.0
 
 
+class ConsoleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[console]`: the pages for the people on duty, below /console."""
+
+    enabled: bool = True
+    # Where people reach it, as "https://console.example.com": log-in providers and alerts name it.
+    public_url: str = ""
+    # Times are shown in this zone (IANA name).
+    time_zone: str = "UTC"
+    # Where neither the person nor the browser says which.
+    default_lang: Literal["es", "en"] = "es"
+    # A page left alone is logged out after half an hour, and everybody after a long shift.
+    session_idle_s: int = 1_800
+    session_s: int = 43_200
+    # Seals the cookies; several processes need the same. "" = made at first start in the data dir.
+    session_key: str = ""
+    session_key_file: str = ""
+    # Cookies by https alone. auto: unless only this machine can reach us.
+    secure_cookies: Literal["auto", "always", "never"] = "auto"
+    # Proxies of ours in front (a load balancer is one): whose X-Forwarded-For is believed.
+    proxies: int = 0
+    # Hearing and downloading a recording ask for a reason; both are journalled in any case.
+    hear_reason: bool = False
+    oidc: OidcSettings = OidcSettings()
+
+    def __repr__(self) -> str:
+        """Without its key."""
+        return f"ConsoleSection(enabled={self.enabled!r}, public_url={self.public_url!r})"
+
+
+class EvidenceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[evidence]`: chains, daily seals, certificates and packs, and the key that signs them."""
+
+    # Whose evidence it is: a DNS name of yours. It is in every statement and every vCon.
+    issuer: str = "localhost"
+    # The Ed25519 key, PKCS #8 in PEM, mode 600; "" = made at first start in the data dir.
+    key_file: str = ""
+    # On AWS: the id, ARN or alias of a KMS key of spec ECC_NIST_EDWARDS25519.
+    kms_key: str = ""
+    # Real seconds between two looks for events that no chain has yet.
+    seal_every_s: float = 30.0
+    # Stored objects read back and hashed each hour, all in turn; 0 = none. 200 recordings of five
+    # minutes are 1 GB: half a minute of a disk.
+    scrub_objects: int = 200
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[log]`: what goes to standard error."""
 
     format: Literal["auto", "console", "json"] = "auto"  # auto: console on a terminal
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[telemetry]`: traces of calls, by OTLP over HTTP. Without an address there are none."""
+
+    # The collector: "http://collector:4318"; without a path, /v1/traces is meant.
+    otlp_url: str = ""
+    # What a collector asks for, as lines "name: value" in a file, for example a token.
+    otlp_headers_file: str = ""
+    # Share of the calls that are traced, 0 to 1; every process decides alike for a call.
+    sample_share: float = 1.0
+    # Name of this deployment in the traces.
+    service_name: str = "ocp-ingest"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,5 +188,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ocp: OcpSettings = OcpSettings()
     reconcile: Reconcile = Reconcile()
     aws: AwsSettings = AwsSettings()
+    console: ConsoleSection = ConsoleSection()
+    alerts: Alerts = Alerts()
+    telemetry: Telemetry = Telemetry()
+    evidence: EvidenceSection = EvidenceSection()
     clock: ClockSection = ClockSection()
     log: Log = Log()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from ocp_ingest.demo.client import Client
 from ocp_ingest.demo.compare import Compared, audit, compare
+from ocp_ingest.demo.people import let_in
 from ocp_ingest.demo.processes import Processes, free_port, wait_until_ready
 from ocp_ingest.demo.setting import DemoError, Place, prepare, write_config
 from ocp_ingest.demo.view import View
@@ -51,9 +53,11 @@ def run(options: Options) -> Result:
     place = prepare(options.data_dir, options.calls, options.seed)
     port = options.port or free_port()
     sim_port = free_port()
+    write = partial(write_config, place, port=port, sim_port=sim_port, speed=options.speed)
+    let_in(write(real_s=time.time()), place.state.passwords)
     # Both processes are up within seconds; the day begins when they are.
     real_s = time.time() + START_S
-    config = write_config(place, port=port, sim_port=sim_port, speed=options.speed, real_s=real_s)
+    config = write(real_s=real_s)
     url = f"http://127.0.0.1:{port}"
     view = View(options.quiet)
     with Processes(place.folder) as processes:
@@ -71,7 +75,7 @@ def run(options: Options) -> Result:
         with view:
             status = _watch(platform, simulator, processes, view)
         result = _verdict(platform, simulator, place, status)
-        view.ended(result.summary, place, url)
+        view.ended(result.summary, place)
         for problem in result.summary["problems"][:20]:
             view.problem(problem)
         if options.keep_serving:

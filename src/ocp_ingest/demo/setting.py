@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from ocp_ingest.demo.people import passwords
+
 DEFAULT_DIR = Path("ocp-data/demo")
 STATE_FILE = "demo.json"
 CONFIG_FILE = "ocp-ingest.toml"
@@ -36,6 +38,7 @@ class DemoState(msgspec.Struct, frozen=True):
     origin_ms: int
     client_secret: str
     reader_secret: str
+    passwords: dict[str, str] = {}  # of the console's people
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -66,6 +69,8 @@ def prepare(folder: Path | None, calls: int, seed: int) -> Place:
                 "same --calls and --seed, or another --data-dir.",
                 usage=True,
             )
+        if not state.passwords:  # made before the console was
+            state = _keep(held, msgspec.structs.replace(state, passwords=passwords()))
         return Place(path, state, True)
     state = DemoState(
         calls=calls,
@@ -73,10 +78,16 @@ def prepare(folder: Path | None, calls: int, seed: int) -> Place:
         origin_ms=(int(time.time() * 1000) - BACK_MS) // HOUR_MS * HOUR_MS,
         client_secret=secrets.token_urlsafe(24),
         reader_secret=secrets.token_urlsafe(24),
+        passwords=passwords(),
     )
-    held.write_bytes(msgspec.json.encode(state))
-    held.chmod(0o600)
-    return Place(path, state, False)
+    return Place(path, _keep(held, state), False)
+
+
+def _keep(path: Path, state: DemoState) -> DemoState:
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_bytes(msgspec.json.encode(state))
+    return state
 
 
 def write_config(

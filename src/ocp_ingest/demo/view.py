@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ocp_ingest.core.access import EVERYTHING
 from ocp_ingest.core.calendar import rfc3339
+from ocp_ingest.demo.people import PEOPLE
 from ocp_ingest.demo.setting import Place
 
 _TERMS = ("started", "stored", "absent", "quarantined", "lost", "in_flight")
@@ -67,7 +69,7 @@ class View:
                 highlight=False,
             )
 
-    def ended(self, summary: dict[str, Any], place: Place, url: str) -> None:
+    def ended(self, summary: dict[str, Any], place: Place) -> None:
         """The final table."""
         table = Table("result", "calls", title="Every call, by the simulator's ledger")
         for name, value in summary.items():
@@ -76,8 +78,15 @@ class View:
         self._console.print(table)
         self._console.print(
             f"Look: ocp-ingest calls list --data-dir {place.folder}\n"
-            f"      ocp-ingest calls show CALL_ID --data-dir {place.folder}"
+            f"      ocp-ingest calls show CALL_ID --data-dir {place.folder}\n"
+            "      --keep-serving leaves the console up, for these people:",
+            highlight=False,
         )
+        table = Table("name", "password", "role", "sees")
+        for name, (role, lobs) in PEOPLE.items():
+            table.add_row(name, place.state.passwords[name], role,
+                          "everything" if EVERYTHING in lobs else ", ".join(lobs))  # fmt: skip
+        self._console.print(table)
 
     def problem(self, text: str) -> None:
         """One disagreement with the ledger."""
@@ -85,4 +94,6 @@ class View:
 
     def keep_serving(self, url: str) -> None:
         """Says how to go on."""
-        self._console.print(f"Still serving {url}; stop with Ctrl-C.")
+        self._console.print(
+            f"Still serving; the console is at {url}/console/. Stop with Ctrl-C.", highlight=False
+        )

@@ -8,7 +8,7 @@ again is always safe. Embedded, memory and AWS implementations pass ONE contract
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -117,6 +117,10 @@ class BulkJob(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
 
 
+# The result of an item that was tried and not done; `BulkJob.failed` counts these.
+BULK_FAILED: Final = "failed"
+
+
 class BulkItem(msgspec.Struct, frozen=True):
     """What became of one call: `result` "" while it waits, then a word; `text` says why."""
 
@@ -191,11 +195,15 @@ class UserBook(Protocol):
 # -- desk-wide facts ------------------------------------------------------------------------------
 
 
+# A note is read and written whole, and often.
+NOTE_BYTES_MAX: Final = 65_536
+
+
 class DeskNotes(Protocol):
     """Small values of the desk that outlive a process: the last check of the law, and the like."""
 
     async def put(self, name: str, value: dict[str, Any]) -> None:
-        """Keeps a value (at most 64 KiB as JSON); replaces an older one."""
+        """Keeps a value; replaces an older one. Raises TooLarge over NOTE_BYTES_MAX as JSON."""
 
     async def get(self, name: str) -> dict[str, Any] | None:
         """What was kept, or None."""

@@ -20,3 +20,5 @@ class Desk:
     bulk: BulkBook
     notes: DeskNotes
     users: UserBook | None = None
+    # Whether buckets and parked messages may be listed: on AWS that costs, and disturbs the queue.
+    listing: bool = True

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import typer
 
-from ocp_ingest.entrypoints.cli import admin, calls, demo, incidents, reconcile, serve, smoke
+from ocp_ingest.entrypoints.cli import (
+    admin,
+    calls,
+    calls_evidence,
+    demo,
+    incidents,
+    reconcile,
+    report,
+    serve,
+    smoke,
+    users,
+    verify,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,9 +31,13 @@ serve.register(app)
 demo.register(app)
 admin.register(app)
 smoke.register(app)
+verify.register(app)
+calls_evidence.register(calls.app)
 app.add_typer(calls.app, name="calls")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(reconcile.app, name="reconcile")
+app.add_typer(report.app, name="report")
+app.add_typer(users.app, name="users")
 
 
 def main() -> None:

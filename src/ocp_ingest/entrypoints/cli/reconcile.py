@@ -67,15 +67,12 @@ _JOBS_MAX = 1_000
 
 
 async def _plans(opened: Runtime) -> list[GroupPlan]:
-    from ocp_ingest.reconcile.detect import due_asks
-    from ocp_ingest.reconcile.plan import plan_group
+    from ocp_ingest.reconcile.dry_run import dry_run
 
-    asks = await due_asks(opened.world, opened.config.ocp.groups)
-    per_call = opened.config.reconcile.per_call
-    return [
-        plan_group(opened.world, await opened.book.group(group), asks[group], per_call)
-        for group in sorted(asks)
-    ]
+    config = opened.config
+    return await dry_run(
+        opened.world, opened.book, config.ocp.groups, per_call=config.reconcile.per_call
+    )
 
 
 def _show_plans(plans: list[GroupPlan], as_json: bool) -> None:

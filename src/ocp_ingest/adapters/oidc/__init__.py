@@ -1,0 +1,1 @@
+"""People's log-in at an OpenID Connect provider."""
