@@ -285,7 +285,7 @@ def _running_rows(counts: Counts) -> list[Row]:
     in_gb, recovered_gb = CALLS * GB_PER_CALL, CALLS * GB_PER_CALL * RECOVERED_SHARE
     requests = CALLS * 4  # three CDRs and a recording
     balancer: Bill = ((HOURS, "alb_hour"), (in_gb, "lcu_hour"), (2 * HOURS, "ipv4_hour"))
-    clients: Bill = ((2, "token_client"), (HOURS * 2, "token"), (1, "secret"))
+    clients: Bill = ((2, "token_client"), (HOURS * 2, "token"), (2, "secret"))
     polls = 4 * 2 * HOURS * 180  # workers × queues × empty receives of 20 s
     disk = 40 * 2 * HOURS  # beyond the 20 GB that are free: room for the ZIPs of exports
     return [
@@ -312,9 +312,9 @@ def _running_rows(counts: Counts) -> list[Row]:
             ((counts.sqs * CALLS + polls, "sqs"),),
             ((3 * CALLS + polls, "sqs"),),
         ),
-        Row("Keys (KMS)", ((LOBS + 6, "kms_key"), (0.2 * CALLS, "kms")),
+        Row("Keys (KMS)", ((LOBS + 7, "kms_key"), (0.2 * CALLS, "kms")),
             ((1, "kms_key"), (8 * CALLS, "kms"))),
-        Row("Clients and secret", clients, clients),
+        Row("Clients and secrets", clients, clients),
         Row(
             "Logs, metrics, alarms, traces",
             ((10 * 300 * CALLS / 1e9, "logs_gb"), (60, "metric"), (60, "alarm")),
@@ -322,6 +322,34 @@ def _running_rows(counts: Counts) -> list[Row]:
              (CALLS, "trace")),
         ),
     ]  # fmt: skip
+
+
+# -- what the other design has nothing of ----------------------------------------------------------
+
+# A live overview asks every 5 s (console: overview_live.html).
+_LOOKS_AN_HOUR: Final = 720
+# Read units of one look: counters of 7 days, by key; the open calls (a page of the index and its
+# few thousand entries, 0.5 MB); twice a query for each group; incidents, jobs, notes.
+_LOOK_RRU: Final = 7 * LOBS + 1 + 65 + 2 * (GROUPS + 1) + 25
+# A chain is extended in four passes of the sealer: start, end, recording, the rest. A transaction
+# writes 2 KB of links and the day's leaf, and checks the day, at double price.
+_SEAL_WRU: Final = 4 * 2 * (2 + 1 + 1)
+_SEAL_PASSES: Final = HOURS * 12
+
+
+def viewer_hour() -> Bill:
+    """One person who looks at the live overview for an hour; others at the same process are free
+    where they look within the same two seconds.
+    """
+    return ((_LOOKS_AN_HOUR * _LOOK_RRU, "rru"),)
+
+
+def evidence() -> Bill:
+    """Chains and daily seals, a month: writes, and the sealer's passes of 3 s and 1 GB."""
+    return (
+        (CALLS * _SEAL_WRU, "wru"), (CALLS * 3, "rru"), (_SEAL_PASSES, "invocation"),
+        (_SEAL_PASSES * 3, "lambda_arm"), (_SEAL_PASSES, "schedule"),
+    )  # fmt: skip
 
 
 def _tasks(number: float, kind: str) -> Bill:

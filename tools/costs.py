@@ -22,10 +22,12 @@ from tools.cost_model import (
     PRICES,
     PRICES_READ,
     Counts,
+    evidence,
     load,
     rows,
     totals,
     usd,
+    viewer_hour,
 )
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -102,7 +104,11 @@ def _apart() -> str:
         "Not in the table, since it is the same in both designs: the recordings themselves. After "
         f"12 months {gb / 1e3:,.0f} TB in S3 Standard cost ${_usd(standard)} a month; a month in "
         f"Standard and eleven in Glacier Instant Retrieval ${_usd(tiered)}, which is what "
-        "the template does (`glacier_after_days`)."
+        "the template does (`glacier_after_days`).\n\n"
+        "Nor what the naive design has nothing of. Evidence, its chains and daily seals: "
+        f"${_usd(usd(evidence()))} a month. The console: ${usd(viewer_hour()):.3f} for each hour "
+        "that somebody looks at the live overview, in reads; counters are written in the "
+        "transactions that were there before, however many terms they have (1 KB: one unit)."
     )
 
 

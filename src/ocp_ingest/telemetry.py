@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Final, Literal
+from contextvars import ContextVar
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -39,6 +40,7 @@ LOGS: Final[dict[str, str]] = {
     "landing.swept": "bytes in the landing store that nothing refers to were removed",
     # Reconciliation
     "reconcile.asked": "somebody asked for a reconciliation over the API; client",
+    "reconcile.run_now": "somebody asked for a reconciliation at the console; who, census",
     "reconcile.failed": "a round of reconciliation failed and is tried again; code, reason",
     "reconcile.crashed": "a round of reconciliation met a bug; the next one goes on",
     "reconcile.lease_lost": "another runner has taken the group over",
@@ -63,6 +65,26 @@ LOGS: Final[dict[str, str]] = {
     "download.file_done": "a file of an export was taken; results",
     "download.crashed": "a file of an export met a bug; the others go on",
     "download.unavailable": "downloads of a job can't go on now; they are taken up again",
+    # The desk
+    "figures.open_cut": "a group has more open calls than one look reads; figures are too low",
+    "figures.corrected": "a day was counted anew and counters were wrong; which day, how many",
+    # The console's people
+    "console.login": "somebody logged in at the console; person, role",
+    "console.login_refused": "a log-in at the console was refused; why, never the name or password",
+    "console.logout": "somebody logged out; person",
+    "audio.stalled": "a player took nothing of a recording for so long that it was cut off",
+    "audio.broken": "a recording could not be read on while it was heard; code, reason",
+    "incident.closed": "a person closed an incident at the console; key, who",
+    "rejected.unmasked": "a person saw a rejected input unmasked; who, which; why is in the notes",
+    "console.exported": "a search was written as CSV; person, rows, whether it was cut",
+    "console.not_served": "the console is left out; which setting it lacks",
+    # Bulk work
+    "bulk.started": "a bulk job was started; action, calls, who",
+    "bulk.cancelled": "a bulk job was cancelled; who",
+    "bulk.done": "every item of a bulk job has its result; how many calls, how many failed",
+    "bulk.unavailable": "the store does not answer; bulk jobs wait",
+    "bulk.crashed": "a round of bulk work met a bug; the next one goes on",
+    "bulk.item_crashed": "an item of a bulk job met a bug and failed; the others go on",
     # The audit archive and the counters (AWS)
     "archive.taken": "a batch of the table's changes is archived and counted; how many of each",
     "archive.failed": "a batch of the table's changes comes again as a whole; code, reason",
@@ -87,7 +109,25 @@ LOGS: Final[dict[str, str]] = {
     "download.message_unreadable": "a dead letter of the download queue is none of ours",
     "download.parked": "a download was tried too often; the state that waits for it fails",
     "download.superseded": "nobody waits for a download any more; its message was dropped",
+    # Evidence
+    "seal.made": "events were linked into their calls' chains; how many",
+    "seal.day_closed": "a day's tree was built, signed and put on the shelf; its statement's hash",
+    "seal.unavailable": "nothing could be sealed now; the next pass makes up for it; reason",
+    "evidence.broken": "sealed events, stored objects or seals are not what they were; reason",
+    "scrub.done": "stored objects were read back and hashed; objects, bytes, findings",
+    "scrub.unavailable": "objects could not be read back now; the next round goes on; reason",
     # OCP's side
+    # Alerts and checks
+    "alert.sent": "a channel took a letter; channel, how many alerts it tells",
+    "alert.failed": "a channel did not take a letter; it is tried again; code, reason",
+    "alert.crashed": "a channel met a bug; its letter is tried again",
+    "alert.given_up": "an alert was not taken however often it was tried; channel, reason",
+    "alerts.left_out": "so many incidents are open that the last of them are not told",
+    "alerts.unavailable": "figures or alerts could not be had just now; the next turn will",
+    "alerts.crashed": "a turn of the alerts met a bug; the next one goes on",
+    "law.checked": "the conservation law was checked from its own sources; who asked, the result",
+    "law.not_checked": "the law could not be checked just now; it is tried again",
+    "tracing.started": "spans are sent to a collector; its host, the share of calls",
     "ocp.login.refused": "OCP refused our login; status",
     "ocp.logout.failed": "our session at OCP could not be ended; it expires by itself",
     "ocp.limited": "OCP told us to slow down; status, its wait",
@@ -126,10 +166,70 @@ METRICS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
     ),
     "ocp_ingest_queue_depth": ("gauge", "messages that wait for a worker or are held by one", {}),
     "ocp_ingest_ready": ("gauge", "1 when the process may be given work", {}),
+    # A recording's way, counted by the process that does it
+    "ocp_ingest_step_seconds": (
+        "histogram", "time that a step of a recording's way took, whether it could be done or not",
+        {"step": "inspect, validate, route, store"},
+    ),
+    "ocp_ingest_steps_failed_total": (
+        "counter", "steps that could not be done and are tried again",
+        {"step": "inspect, validate, route, store"},
+    ),
+    "ocp_ingest_time_to_store_seconds": (
+        "histogram", "time from a call's end to its recording in the bucket",
+        {"source": "stream, export, operator"},
+    ),
+    "ocp_ingest_stored_bytes_total": (
+        "counter", "bytes of recordings stored", {"lob": "lines of business, unassigned"},
+    ),
+    "ocp_ingest_export_jobs_total": (
+        "counter", "export jobs that came to an end", {"end": "ends of an export job"},
+    ),
+    # Figures, as of the last look that the alerts took
+    "ocp_ingest_open_calls": (
+        "gauge", "calls in flight, by how long ago they began",
+        {"age": "h1, h6, d1, d7, d30: at most that old and older than the one before; older"},
+    ),
+    "ocp_ingest_oldest_open_seconds": ("gauge", "age of the call in flight that began first", {}),
+    "ocp_ingest_retention_left_seconds": (
+        "gauge", "time until OCP deletes the recording of the call in flight that began first", {},
+    ),
+    "ocp_ingest_stuck_seconds": (
+        "gauge", "age of the oldest call in a state, once it comes near the state's bound; else 0",
+        {"state": "file_received, post_processed, due"},
+    ),
+    "ocp_ingest_completeness_ratio": (
+        "gauge", "recordings stored of those due, over the period of [alerts]",
+        {"lob": "lines of business, unknown"},
+    ),
+    "ocp_ingest_streamed_ratio": (
+        "gauge", "recordings that the stream delivered of those that came, over its period",
+        {"lob": "lines of business, unknown"},
+    ),
+    "ocp_ingest_incidents_open": (
+        "gauge", "open incidents", {"severity": "warning, critical"},
+    ),
+    "ocp_ingest_law_holds": (
+        "gauge", "1 when the conservation law held at its last check from its own sources", {},
+    ),
+    "ocp_ingest_law_checked_timestamp_seconds": (
+        "gauge", "when that check was, in Unix time", {},
+    ),
+    "ocp_ingest_alerts_total": (
+        "counter", "alerts handed to channels",
+        {"channel": "names of [[alerts.channels]]", "result": "sent, failed, given_up"},
+    ),
 }  # fmt: skip
 
 # Seconds: from a cached event (about 1 ms) to a recording of an hour over a slow line.
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600)
+# Where that is not what is measured. To store: from a stream's seconds to a week of exports.
+_OTHER_BUCKETS: Final[dict[str, tuple[float, ...]]] = {
+    "ocp_ingest_time_to_store_seconds": (
+        5, 15, 60, 300, 900, 3_600, 3 * 3_600, 6 * 3_600, 12 * 3_600, 86_400, 2 * 86_400,
+        7 * 86_400,
+    ),
+}  # fmt: skip
 
 
 class Metrics:
@@ -146,7 +246,8 @@ class Metrics:
             return Counter(name, meaning, tuple(labels), registry=self.registry)
         if kind == "gauge":
             return Gauge(name, meaning, tuple(labels), registry=self.registry)
-        return Histogram(name, meaning, tuple(labels), registry=self.registry, buckets=_BUCKETS)
+        buckets = _OTHER_BUCKETS.get(name, _BUCKETS)
+        return Histogram(name, meaning, tuple(labels), registry=self.registry, buckets=buckets)
 
     def _child(self, name: str, labels: tuple[str, ...]) -> Any:
         key = (name, *labels)
@@ -174,6 +275,47 @@ class Metrics:
             name, dict(zip(METRICS[name][2], labels, strict=True))
         )
         return found or 0.0
+
+
+class Measured(Protocol):
+    """What may be measured from anywhere; see Metrics."""
+
+    def add(self, name: str, amount: float = 1, *labels: str) -> None:
+        """Adds to a counter or gauge."""
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Sets a gauge."""
+
+    def observe(self, name: str, value_s: float, *labels: str) -> None:
+        """Adds an observation to a histogram."""
+
+
+class _Nobody:
+    """Where nothing is measured: commands, functions."""
+
+    def add(self, name: str, amount: float = 1, *labels: str) -> None:
+        """Does nothing."""
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Does nothing."""
+
+    def observe(self, name: str, value_s: float, *labels: str) -> None:
+        """Does nothing."""
+
+
+# Steps and loops know no process: what they measure goes to the metrics of the one that runs them.
+# A task has those of whoever started it, so two apps in one process don't mix.
+_MEASURED: Final[ContextVar[Measured]] = ContextVar("measured", default=_Nobody())  # noqa: B039 - it has no state
+
+
+def measured() -> Measured:
+    """Where this task's measurements go."""
+    return _MEASURED.get()
+
+
+def measure_into(metrics: Metrics) -> None:
+    """Has this task, and what it starts from now on, measure into these metrics."""
+    _MEASURED.set(metrics)
 
 
 def set_up_logs(form: Literal["auto", "console", "json"] = "auto", level: str = "info") -> None:
