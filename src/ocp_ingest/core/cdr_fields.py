@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import Any, Final
 
 from ocp_ingest.core.limits import RECORD_KEYS_MAX, RECORD_VALUE_CHARS_MAX
@@ -27,6 +29,8 @@ def short(text: str) -> str:
 
 def lookup_path(body: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, or None."""
+    if "." not in path:
+        return body.get(path)
     value: Any = body
     for step in path.split("."):
         if not isinstance(value, dict):
@@ -48,6 +52,7 @@ def result_codes(events: object, kvps: object, patterns: tuple[str, ...]) -> dic
     `kvps` a list of {key, value, step} or a plain map. Only keys that match a pattern are taken.
     """
     pairs: list[tuple[str, object]] = []
+    wanted = _any_of(patterns)
     if isinstance(events, str):
         for item in events.split(","):
             key, colon, text = item.strip().partition(":")
@@ -64,11 +69,17 @@ def result_codes(events: object, kvps: object, patterns: tuple[str, ...]) -> dic
     found: dict[str, str] = {}
     for key, value in pairs:
         said = clean(value) if isinstance(value, str | None) else str(value)
-        if said is None or not any(fnmatchcase(key, p) for p in patterns):
+        if said is None or wanted.match(key) is None:
             continue
         if len(found) < RECORD_KEYS_MAX or short(key) in found:
             found[short(key)] = short(said)
     return found
+
+
+@lru_cache(maxsize=8)  # one per configuration, and the one that takes everything
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for several shell patterns: tried once per key of every CDR."""
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
 def exit_status(end_type: str | None, codes: Mapping[str, str], success: tuple[str, ...]) -> str:

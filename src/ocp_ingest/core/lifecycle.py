@@ -350,14 +350,20 @@ def _quiet_at(call: Call, policy: CallPolicy) -> int:
 
 def _ocp_copy_is_bad(call: Call, policy: CallPolicy) -> bool:
     """Every version here is unusable: whether that is OCP's word and not only the stream's."""
-    versions = call.root.versions
-    # Only bytes that came are evidence: an export whose download failed says nothing of them.
+    # Only bytes that came and were judged are evidence: an export whose download failed says
+    # nothing of them, nor do bytes that were lost before anybody looked at them.
+    versions = {sha: v for sha, v in call.root.versions.items() if _was_judged_bad(v)}
     files = [{str(f.get("sha256")) for f in export.files} for export in _answered(call)]
     delivered = [shas & versions.keys() for shas in files if not shas.isdisjoint(versions)]
     if len(delivered) >= policy.bad_exports_max:
         return True
     # The same bad bytes by two ways: OCP holds nothing better.
     return any(versions[sha].source == "stream" for shas in delivered for sha in shas)
+
+
+def _was_judged_bad(version: Version) -> bool:
+    whole = version.report is None or integral(version)
+    return not whole or any(not verdict.valid for verdict in version.verdicts.values())
 
 
 def _last_answer(call: Call) -> int:

@@ -59,6 +59,9 @@ class EmbeddedCallStore:
         self._deriving = deriving
         for key_id in database.read_now(journal_rows.key_ids):
             vault.require(key_id)
+        current = vault.key_id
+        database.write_now(lambda connection: journal_rows.note_key(connection, current))
+        vault.noted.add(current)
         self._rederive()
 
     async def append(self, events: Sequence[Event]) -> list[Appended]:
@@ -136,7 +139,7 @@ class EmbeddedCallStore:
                 held, record, readable = self._record(connection, call_id)
                 before[call_id] = held, record if readable else None
                 calls[call_id] = record or new(call_id)
-            standing, is_new = self._journal(connection, event)
+            standing, is_new = self._journal(connection, event, calls[call_id])
             calls[call_id] = merge(calls[call_id], standing)
             answers.append(Appended(standing, is_new, calls[call_id]))
         tally = Tally()
@@ -147,14 +150,19 @@ class EmbeddedCallStore:
         tally.write(connection)
         return answers
 
-    def _journal(self, connection: apsw.Connection, event: Event) -> tuple[Event, bool]:
+    def _journal(self, connection: apsw.Connection, event: Event, call: Call) -> tuple[Event, bool]:
+        # Nearly every event is new: what stands is asked only of those that are not.
+        opens = _opens(connection, event, call)
+        if journal_rows.insert(connection, self._vault, event, opens):
+            _look_up(connection, event)
+            return event, True
         settled = settle(
             event,
             lambda event_id: journal_rows.find(connection, self._vault, event.call_id, event_id),
             lambda event_id: journal_rows.variants(connection, event.call_id, event_id),
         )
         if settled.new:
-            opens = _opens(connection, settled.event)
+            opens = _opens(connection, settled.event, call)
             journal_rows.insert(connection, self._vault, settled.event, opens)
             _look_up(connection, settled.event)
         if settled.refused:
@@ -230,13 +238,14 @@ def _meta(connection: apsw.Connection, name: str) -> str:
 
 
 def _look_up(connection: apsw.Connection, event: Event) -> None:
-    for kind, ident in lookups(event):
-        change(connection, _LOOKUP, (kind, ident, event.at_ms, event.call_id))
+    found = [(kind, ident, event.at_ms, event.call_id) for kind, ident in lookups(event)]
+    if found:
+        connection.executemany(_LOOKUP, found)
 
 
-def _opens(connection: apsw.Connection, event: Event) -> bool:
+def _opens(connection: apsw.Connection, event: Event, call: Call) -> bool:
     """Whether a call counts as started from this event on: the journal holds no such one yet."""
-    if event.kind not in EVIDENCE_KINDS:
+    if event.kind not in EVIDENCE_KINDS or call.evidenced:
         return False
     sql = "SELECT 1 FROM journal WHERE call_id=? AND opens=1"
     return value(connection, sql, (event.call_id,)) is None

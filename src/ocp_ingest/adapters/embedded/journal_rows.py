@@ -19,6 +19,7 @@ _COLUMNS: Final = (
 _INSERT: Final = f"""
 INSERT INTO journal ({_COLUMNS}, content_hash, opens)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (call_id, event_id) DO NOTHING
 """  # noqa: S608 - constants
 _SELECT: Final = f"SELECT {_COLUMNS} FROM journal WHERE call_id=?"  # noqa: S608 - constants
 
@@ -26,11 +27,11 @@ _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(dict)
 
 
-def insert(connection: apsw.Connection, vault: Vault, event: Event, opens: bool) -> None:
-    """Adds an event; its id must be new."""
+def insert(connection: apsw.Connection, vault: Vault, event: Event, opens: bool) -> bool:
+    """Adds an event; False, and nothing is changed, when its id is held already."""
     key_id = vault.key_id if event.raw else ""
     raw = vault.encrypt(event.raw, _name(event.call_id, event.event_id)) if event.raw else b""
-    change(
+    added = change(
         connection,
         _INSERT,
         (
@@ -39,8 +40,9 @@ def insert(connection: apsw.Connection, vault: Vault, event: Event, opens: bool)
             content_hash(event), 1 if opens else None,
         ),
     )  # fmt: skip
-    if key_id:
+    if key_id and key_id not in vault.noted:
         note_key(connection, key_id)
+    return added == 1
 
 
 def find(connection: apsw.Connection, vault: Vault, call_id: str, event_id: str) -> Event | None:

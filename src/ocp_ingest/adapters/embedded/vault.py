@@ -41,6 +41,9 @@ class Vault:
         if path.stat().st_mode & _OTHERS:
             raise Terminal(f"Others may read the key file: run `chmod 600 {path.name}`.")
         self._file = self._read()
+        self._ciphers: dict[str, AESGCM] = {}
+        # Keys of which the database durably says that rows need them; see journal_rows.note_key.
+        self.noted: set[str] = set()
 
     @property
     def key_id(self) -> str:
@@ -80,7 +83,10 @@ class Vault:
         return msgspec.json.decode(self._path.read_bytes(), type=_KeyFile)
 
     def _cipher(self, key_id: str) -> AESGCM:
-        return AESGCM(self._file.keys[key_id])
+        held = self._ciphers.get(key_id)
+        if held is None:
+            held = self._ciphers[key_id] = AESGCM(self._file.keys[key_id])
+        return held
 
     def _create(self) -> None:
         """Creates only: of two processes that start at once, both use the first one's key."""
