@@ -4,6 +4,9 @@ Each patch (tests/proof/mutants/*.patch, or those of --folder) is applied alone 
 then seeds are run on the copy until a law breaks. A patch that survives all seeds fails the run:
 either the proof is blind there, or the line does not matter.
 
+At the end the seeds that were used are run on the sources as they are: what breaks without a
+mutant has caught none.
+
 A patch is a unified diff of one hunk. It is applied by its text, so lines may have moved; when the
 text is gone, the patch is stale and the run fails too.
 """
@@ -74,11 +77,11 @@ def main() -> int:
         print(f"no patch in {given.folder}")
         return 1
     began = time.monotonic()
-    survivors = seeds = 0
+    survivors = seeds = most = 0
     with ThreadPoolExecutor(given.jobs) as pool:
         for caught in pool.map(lambda patch: prove(patch, given.seeds, given.calls), patches):
             survivors += not caught.law
-            seeds += caught.seeds
+            seeds, most = seeds + caught.seeds, max(most, caught.seeds)
             said = caught.law[:110] if caught.law else "SURVIVED"
             print(
                 f"{caught.name:40} {caught.seeds:3} seeds {caught.seconds:4.0f} s  {said}",
@@ -88,7 +91,10 @@ def main() -> int:
         f"{len(patches) - survivors} of {len(patches)} mutants caught, by {seeds} seeds, "
         f"in {time.monotonic() - began:.0f} s"
     )
-    return 1 if survivors else 0
+    sound = prove(None, most, given.calls)
+    said = f"BROKEN: {sound.law[:200]}" if sound.law else "clean"
+    print(f"without a mutant: {sound.seeds} seeds, {said}")
+    return 1 if survivors or sound.law else 0
 
 
 def of_the_day(patches: Sequence[Path], day: int) -> list[Path]:
@@ -97,17 +103,19 @@ def of_the_day(patches: Sequence[Path], day: int) -> list[Path]:
     return [patches[(start + n) % len(patches)] for n in range(min(QUICK, len(patches)))]
 
 
-def prove(patch: Path, seeds: int, calls: int) -> Caught:
-    """Applies one patch to a copy and runs seeds on it."""
+def prove(patch: Path | None, seeds: int, calls: int) -> Caught:
+    """Applies one patch, or none, to a copy and runs seeds on it."""
     began = time.monotonic()
+    name = patch.stem if patch is not None else ""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "src"
         shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            apply(patch.read_text("utf-8"), Path(folder))
+            if patch is not None:
+                apply(patch.read_text("utf-8"), Path(folder))
         except StalePatchError as stale:
-            print(f"{patch.stem}: {stale}", file=sys.stderr)
-            return Caught(patch.stem, 0, "", time.monotonic() - began)
+            print(f"{name}: {stale}", file=sys.stderr)
+            return Caught(name, 0, "", time.monotonic() - began)
         run = Path(folder) / "run.py"
         run.write_text(_RUN)
         done = subprocess.run(
@@ -117,9 +125,9 @@ def prove(patch: Path, seeds: int, calls: int) -> Caught:
         )  # fmt: skip
     if done.returncode != 0:  # it does not even run: that is caught by anything
         law = (done.stderr.strip().splitlines() or ["it does not run"])[-1]
-        return Caught(patch.stem, 0, law, time.monotonic() - began)
+        return Caught(name, 0, law, time.monotonic() - began)
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    return Caught(patch.stem, said["seeds"], said["law"], time.monotonic() - began)
+    return Caught(name, said["seeds"], said["law"], time.monotonic() - began)
 
 
 def apply(patch: str, root: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 FUNCTIONS: Final = (
-    "detect", "export", "puller", "metadata", "finish", "dead_letters", "archive",
+    "detect", "export", "puller", "metadata", "finish", "dead_letters", "archive", "seal",
 )  # fmt: skip
 SERVICES: Final = ("ingest", "worker")
 # By base table and index: a hot index throttles the writes of the table itself.
@@ -33,7 +33,8 @@ INCIDENTS: Final = (
     "unassigned", "recording_conflict", "object_conflict", "step_parked", "landing_missing",
     "subscription_silent", "group_blocked", "group_half_open", "slot_busy", "hours_quarantined",
     "windows_shrunk", "retention_near", "vendor_down", "recording_quarantined", "recording_lost",
-    "archive_damaged",
+    "archive_damaged", "calls_stuck", "completeness_low", "stream_share_low",
+    "conservation_broken", "evidence_broken", "alerts_undelivered",
 )  # fmt: skip
 
 OPERATIONS: Final[dict[str, AlarmName]] = {

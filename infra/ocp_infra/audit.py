@@ -31,7 +31,7 @@ class Audit(Construct):
         self, scope: Construct, data: Data, functions: Functions, buckets: Buckets, queues: Queues
     ) -> None:
         super().__init__(scope, "Audit")
-        buckets.close_archive(functions.roles["archive"])
+        buckets.close_archive(functions.roles["archive"], functions.roles["seal"])
         lambda_.CfnEventSourceMapping(
             self,
             "Stream",

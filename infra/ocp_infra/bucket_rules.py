@@ -37,10 +37,12 @@ def tls_only(arn: str) -> iam.PolicyStatement:
     return deny("TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def only_writer(arn: str, role_arn: str) -> iam.PolicyStatement:
+def only_writer(
+    arn: str, *role_arns: str, below: str = "", sid: str = "OnlyWriter"
+) -> iam.PolicyStatement:
     """A session's aws:PrincipalArn is its role's ARN; a service has none and is refused too."""
     return deny(
-        "OnlyWriter", WRITES, [f"{arn}/*"], {"ArnNotEquals": {"aws:PrincipalArn": role_arn}}
+        sid, WRITES, [f"{arn}/{below}*"], {"ArnNotEquals": {"aws:PrincipalArn": list(role_arns)}}
     )
 
 

@@ -4,7 +4,7 @@ bucket       written by                     key       kept
 landing      ingestion API, worker          media     OCP's retention + 30 days
 quarantine   worker                         media     for ever; Glacier IR after a month
 state        functions, worker              media     as landing; lists of jobs that ended
-archive      function `archive`             archive   for ever, locked
+archive      functions `archive`, `seal`    archive   for ever, locked; seals below evidence/
 lob-…        the copier of that line alone  its own   for ever; Glacier IR after a month
 logs         S3 and the load balancer       SSE-S3    as long as log groups × 4
 
@@ -33,6 +33,8 @@ from ocp_infra.keys import Keys
 from ocp_infra.names import Names
 from ocp_infra.settings import Options, Platform
 
+# Where the archive bucket keeps the seals of the days; bootstrap_aws.SHELF_PREFIX.
+SEALS: Final = "evidence/"
 # Parts of an upload whose process died; workers resume or end theirs within minutes.
 _PARTS_DAYS: Final = 2
 # Longer than OCP keeps its own copy (rule 4).
@@ -65,11 +67,13 @@ class Buckets(Construct):
         for lob, logical in self.lob.items():
             self._bucket(logical, keys.lob[lob], _rules(glacier=glacier), options.object_lock)
 
-    def close_archive(self, writer: iam.Role) -> None:
-        """Only `writer` adds to the archive; nobody deletes from it."""
+    def close_archive(self, writer: iam.Role, sealer: iam.Role) -> None:
+        """Only these add to the archive, the seals of days `sealer` alone; nobody deletes."""
         arn = self._names.bucket_arn("archive")
         self._policy("archive", [
-            bucket_rules.only_writer(arn, writer.role_arn), *bucket_rules.no_deletion(arn, (), ()),
+            bucket_rules.only_writer(arn, writer.role_arn, sealer.role_arn),
+            bucket_rules.only_writer(arn, sealer.role_arn, below=SEALS, sid="OnlySealer"),
+            *bucket_rules.no_deletion(arn, (), ()),
         ])  # fmt: skip
 
     def close_lob(self, lob: str, copier: iam.Role, key: kms.IKey) -> None:

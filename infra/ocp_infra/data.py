@@ -20,7 +20,7 @@ KEY: Final = (("pk", "S"), ("sk", "S"))
 # Index -> its keys and what it projects beside them (None: nothing).
 # Index -> its keys, and what it projects beside those and the table's.
 INDEXES: Final[dict[str, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]]] = {
-    "pending": ((("pend_pk", "S"), ("pend_at", "S")), ("o",)),
+    "pending": ((("pend_pk", "S"), ("pend_at", "S")), ("o", "day_pk", "day_at")),
     "by_day": ((("day_pk", "S"), ("day_at", "N")), ("o", "g")),
     "by_id": ((("id_pk", "S"), ("pk", "S")), ("u",)),
 }

@@ -1,10 +1,12 @@
-"""The door: a load balancer that speaks TLS only and passes on /v1 only.
+"""The door: a load balancer that speaks TLS only, and passes on /v1 and the console only.
 
 option           what is checked before a request reaches a task
 (always)         TLS 1.2 or 1.3, valid headers, path
 client_cidrs     the network it comes from (security group)
+console_cidrs    the same, for the console alone (rule)
 mtls_bundle      the client's certificate
-jwt_validation   the token's signature, issuer and expiry; scopes are the platform's to check
+jwt_validation   the token's signature, issuer and expiry; scopes are the platform's to check; not
+                 for the console, whose people have a cookie
 waf              a rate per address, and the networks and addresses of ill repute
 
 WAF sees the first 8 KB of a body at a load balancer, and audio looks like anything: no rule here
@@ -29,12 +31,14 @@ from ocp_infra.settings import Options
 from ocp_infra.waf import Waf
 
 PORT: Final = 8080
-# At least one byte in so long. The platform itself ends a silent upload after 60 s, with an answer.
+# At least one byte in so long. The platform itself ends a silent upload after 60 s, with an answer;
+# a page of the console asks every few seconds, and a player reads in ranges.
 IDLE_S: Final = 120
 # Uploads under way when a task is replaced: as long as a task may take to stop.
 _DRAIN_S: Final = 120
 # All of the API; /metrics, /healthz and /readyz are for the inside.
 PATHS: Final = ("/v1/*", "/schema/*")
+CONSOLE_PATHS: Final = ("/console", "/console/*")
 
 
 class Edge(Construct):
@@ -42,7 +46,7 @@ class Edge(Construct):
 
     def __init__(
         self, scope: Construct, names: Names, options: Options, network: Network,
-        buckets: Buckets, identity: Identity, certificate: CfnParameter,
+        buckets: Buckets, identity: Identity, certificate: CfnParameter, *, console: bool,
     ) -> None:  # fmt: skip
         super().__init__(scope, "Edge")
         self.group = ec2.SecurityGroup(
@@ -79,6 +83,8 @@ class Edge(Construct):
         )  # fmt: skip
         self.listener = self._listener(options, certificate)
         self._rule(options, identity)
+        if console:
+            self._console(options)
         if options.waf:
             Waf(self, names, options, self.balancer.load_balancer_arn)
 
@@ -126,3 +132,12 @@ class Edge(Construct):
                 type="forward", order=2, target_group_arn=self.targets.target_group_arn
             ),
         ]  # fmt: skip
+
+    def _console(self, options: Options) -> None:
+        conditions = [elb.ListenerCondition.path_patterns(list(CONSOLE_PATHS))]
+        if options.console_cidrs:
+            conditions.append(elb.ListenerCondition.source_ips(list(options.console_cidrs)))
+        elb.ApplicationListenerRule(
+            self, "Console", listener=self.listener, priority=20,
+            action=elb.ListenerAction.forward([self.targets]), conditions=conditions,
+        )  # fmt: skip

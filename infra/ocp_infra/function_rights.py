@@ -8,6 +8,7 @@ metadata      write  yes     write  send   -
 finish        write  yes     write  send   -                  invoke detect
 dead_letters  write  yes     read   -      answer tokens      take from download-dead
 archive       write  -       -      -      -                  read the stream, write to archive
+seal          write  yes     read   -      -                  write archive/evidence, sign
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final
 from aws_cdk import aws_iam as iam
 
 from ocp_infra import grants
+from ocp_infra.buckets import SEALS
 from ocp_infra.data import Data
 from ocp_infra.keys import Keys
 from ocp_infra.names import Names
@@ -120,6 +122,27 @@ class Rights:
             self._encrypt(),
         ]
 
+    def seal(self) -> Statements:
+        arn = self._names.bucket_arn("archive")
+        return [
+            *self.table(),
+            *self.secret(),
+            *self.state(write=False),
+            grants.allow("WriteSeals", ["s3:PutObject"], [f"{arn}/{SEALS}*"]),
+            *self.seals(),
+            grants.key("UseArchiveKey", self._keys.archive.key_arn, grants.WRITE_KEY, "s3"),
+            grants.allow("Sign", ["kms:Sign"], [self._keys.seals.key_arn]),
+        ]
+
+    def seals(self) -> Statements:
+        """Reading what was sealed, and the key that it is proved by."""
+        arn = self._names.bucket_arn("archive")
+        return [
+            grants.allow("ReadSeals", ["s3:GetObject"], [f"{arn}/{SEALS}*"]),
+            grants.allow("ListSeals", ["s3:ListBucket"], [arn]),
+            grants.allow("ReadSealsKey", ["kms:GetPublicKey"], [self._keys.seals.key_arn]),
+        ]
+
 
 _OF: Final[dict[str, Callable[[Rights], Statements]]] = {
     "detect": Rights.detect,
@@ -129,4 +152,5 @@ _OF: Final[dict[str, Callable[[Rights], Statements]]] = {
     "finish": Rights.step,
     "dead_letters": Rights.dead_letters,
     "archive": Rights.archive,
+    "seal": Rights.seal,
 }

@@ -8,6 +8,7 @@ metadata      state machine                      900 s           -
 finish        state machine                      300 s           -
 dead_letters  download-dead                      60 s            -
 archive       the table's stream, every night    300 s           - (one per shard)
+seal          a schedule                         900 s           1: two would do the work twice
 
 None is in the VPC: they need AWS's interfaces and OCP's, all public, and no recording passes
 through them; in private subnets every byte would be paid for at the NAT gateway.
@@ -59,9 +60,11 @@ SHAPES: Final[dict[str, Shape]] = {
     "dead_letters": Shape(256, DEAD_LETTERS_S_MAX),
     # A batch takes seconds; a recount reads a day's records.
     "archive": Shape(512, 300),
+    # A day's seal is a tree over every call of it; what is left over the next one does.
+    "seal": Shape(1024, 900, 1),
 }
 # Asynchronous events: older ones are of no use, the next sweep or the token's heart replaces them.
-_EVENT_S_MAX: Final = {"detect": 900, "puller": 600, "archive": 3600}
+_EVENT_S_MAX: Final = {"detect": 900, "puller": 600, "archive": 3600, "seal": 300}
 _EVENT_RETRIES: Final = 2
 
 

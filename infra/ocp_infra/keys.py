@@ -3,11 +3,14 @@
 data      the table                     messages  queues, alarms, polls, the secret
 media     landing, quarantine, state    archive   what happened, for auditors
 logs      log groups                    lob       recordings of one line of business each
+seals     signs the days' statements; Ed25519, so it does not rotate: old seals stay verifiable
 
 A line of business that is given up is made unreadable for good by deleting its key alone.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -16,6 +19,9 @@ from constructs import Construct
 
 from ocp_infra.names import Names
 from ocp_infra.settings import Platform
+
+# What adapters.aws.signing asks for.
+SIGNING_SPEC: Final = "ECC_NIST_EDWARDS25519"
 
 
 class Keys(Construct):
@@ -33,7 +39,22 @@ class Keys(Construct):
             lob: self._key(f"Lob-{lob}", f"lob-{lob}", f"Recordings of {lob}")
             for lob in platform.buckets
         }
+        self.seals = self._signing_key()
         self._let_services_in()
+
+    def _signing_key(self) -> kms.Key:
+        """Evidence says which key signed; a new key is a new resource, never a rotation."""
+        made = kms.Key(
+            self, "Seals", alias=f"alias/{self._names.prefix}/seals",
+            description=f"{self._names.prefix}: Seals of the days",
+            key_spec=kms.KeySpec.ECC_NIST_P256, key_usage=kms.KeyUsage.SIGN_VERIFY,
+            removal_policy=RemovalPolicy.RETAIN,
+        )  # fmt: skip
+        resource = made.node.default_child
+        assert isinstance(resource, kms.CfnKey)
+        # CDK's list of specs is older than this one (AWS::KMS::Key, KeySpec).
+        resource.add_property_override("KeySpec", SIGNING_SPEC)
+        return made
 
     def _key(self, ident: str, alias: str, what: str) -> kms.Key:
         return kms.Key(

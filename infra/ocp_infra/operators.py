@@ -45,6 +45,9 @@ class Operators(Construct):
             *rights.table(),
             *rights.secret(),
             *rights.state(write=False),
+            # `ocp-ingest verify`, `report`, `export`: what was sealed, never what was recorded.
+            *rights.seals(),
+            grants.key("UseArchiveKey", keys.archive.key_arn, grants.READ_KEY, "s3"),
             grants.allow("LookAtBuckets", _BUCKET_LOOKS, every),
             *grants.send("Retry", [queues.work.queue_arn]),
             grants.key("UseQueueKey", keys.messages.key_arn, grants.WRITE_KEY, "sqs"),

@@ -47,9 +47,10 @@ FINDINGS: Final[tuple[tuple[str, str, str], ...]] = (
     ("/Queues/archive-dead/Resource", "SQS3", "It is the dead-letter queue of the table's stream."),
     ("/Secret/Secret", "SMG4", "number_key must never change (stand-ins of customers are made with "
      "it), and OCP's password is changed at OCP, by a person."),
-    ("/Identity/Pool/Resource", "COG2", "The pool has machine clients only, no user to ask for a "
-     "second factor."),
-    ("/Identity/Pool/Resource", "COG8", "What the paid plan protects are users; there are none."),
+    ("/Identity/Pool/Resource", "COG8", "The few people in it are made by hand and have a second "
+     "factor; who wants more sets `console.oidc.issuer` to a provider of their own."),
+    ("/SessionKey/Secret/Resource", "SMG4", "A new key logs everybody out; it is made anew by hand "
+     "when somebody may have seen it."),
     ("/Edge/Group/Resource", "EC23", "With the default of `client_cidrs` everybody may knock; "
      "every request needs a token. Set the vendor's networks where they are known."),
     ("/Services/Task-ingest/Resource", "ECS2", "The variables are names and addresses; secrets are "
@@ -60,7 +61,8 @@ FINDINGS: Final[tuple[tuple[str, str, str], ...]] = (
      "log already."),
     *((f"/Functions/Function-{name}/Resource", "L1", "3.13 is the version that the end-to-end "
        "tests run the functions on; the package's wheels are built for it.")
-      for name in ("detect", "export", "puller", "metadata", "finish", "dead_letters", "archive")),
+      for name in ("detect", "export", "puller", "metadata", "finish", "dead_letters", "archive",
+                   "seal")),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler: the group and role of one-off polls, the sweep, and the nightly recount.
+"""EventBridge Scheduler: group and role of one-off polls; sweep, nightly recount, and seals.
 
 Regular schedules are not in the group: who sets polls must not be able to touch them. Each has a
 role that may invoke its one function and nothing else.
@@ -24,6 +24,8 @@ from ocp_infra.settings import Platform
 _RETRIES: Final = 3
 _RECOUNT_AT: Final = "cron(30 3 * * ? *)"
 _RECOUNT_AGE_S: Final = 3 * 3600
+# Events are sealed within minutes; oftener would only cost more writes for the same chains.
+_SEAL_MINUTES: Final = 5
 
 
 class Schedules(Construct):
@@ -53,6 +55,10 @@ class Schedules(Construct):
         self._regular(
             names, keys, queues, "Recount", "archive", '{"recount": true}', _RECOUNT_AT,
             _RECOUNT_AGE_S, "Counts the last days anew, from their records",
+        )  # fmt: skip
+        self._regular(
+            names, keys, queues, "Seal", "seal", "{}", f"rate({_SEAL_MINUTES} minutes)",
+            _SEAL_MINUTES * 60, "Seals what waits, and closes the days that are over",
         )  # fmt: skip
 
     def _regular(

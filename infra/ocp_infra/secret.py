@@ -1,15 +1,18 @@
-"""The secret: one JSON object with everything that must not stand in a file or a variable.
+"""Secrets: one JSON object with everything that must not stand in a file, and the console's key.
 
 Secrets Manager makes "number_key" itself (64 characters, seen by nobody); OCP's credentials are
 added by hand: {"number_key": "…", "ocp.password": "…"}. The template holds no value. The key must
 never change: customers' stand-in ids are made with it, so nothing here may make it anew.
+
+The console's key seals the cookies of all tasks alike. Secrets Manager makes it, Fargate hands it
+to the API's tasks when it starts them; made anew, everybody logs in once more.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from aws_cdk import CfnDeletionPolicy
+from aws_cdk import CfnDeletionPolicy, RemovalPolicy
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -17,6 +20,7 @@ from constructs import Construct
 from ocp_infra.names import Names
 
 _NUMBER_KEY_CHARS: Final = 64
+_SESSION_KEY_CHARS: Final = 64
 
 
 class Secret(Construct):
@@ -39,3 +43,18 @@ class Secret(Construct):
         made.cfn_options.deletion_policy = CfnDeletionPolicy.RETAIN
         made.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
         self.arn = made.ref
+
+
+class SessionKey(Construct):
+    """The console's key."""
+
+    def __init__(self, scope: Construct, names: Names, key: kms.IKey) -> None:
+        super().__init__(scope, "SessionKey")
+        self.secret = secretsmanager.Secret(
+            self, "Secret", secret_name=f"{names.prefix}/console", encryption_key=key,
+            description="ocp-ingest: what the console's cookies are sealed with",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=_SESSION_KEY_CHARS, exclude_punctuation=True
+            ),
+            removal_policy=RemovalPolicy.RETAIN,
+        )  # fmt: skip

@@ -21,6 +21,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from ocp_infra import grants
@@ -70,10 +71,17 @@ class Services(Construct):
         self, scope: Construct, names: Names, options: Options, network: Network, keys: Keys,
         roles: TaskRoles, edge: Edge, image: CfnParameter, repository: CfnParameter,
         environment: Mapping[str, str], worker_environment: Mapping[str, str],
+        ingest_environment: Mapping[str, str], session_key: secretsmanager.ISecret | None,
     ) -> None:  # fmt: skip
         super().__init__(scope, "Services")
         self._names, self._options, self._keys = names, options, keys
         self._image, self._repository, self._vpc = image, repository, network.vpc
+        # Every task of the API reads the same cookies.
+        self._secrets: dict[str, dict[str, ecs.Secret]] = {}
+        if session_key is not None:
+            self._secrets["ingest"] = {
+                "OCP_INGEST_CONSOLE__SESSION_KEY": ecs.Secret.from_secrets_manager(session_key)
+            }
         self.cluster = ecs.Cluster(
             self, "Cluster", cluster_name=names.prefix, vpc=network.vpc,
             # How many tasks run is known to no other metric.
@@ -83,7 +91,7 @@ class Services(Construct):
                   "OCP_INGEST_DATA__DIR": f"{_TMP}/ocp-ingest", "OCP_INGEST_OCP__SPOOL_DIR": _TMP,
                   "OCP_INGEST_LOG__FORMAT": "json"}  # fmt: skip
         self.ingest = self._service("ingest", roles.ingest, {
-            **common,
+            **common, **ingest_environment,
             "OCP_INGEST_SERVER__HOST": "0.0.0.0",  # noqa: S104  (only the load balancer gets here)
             "OCP_INGEST_SERVER__PORT": str(PORT),
             "OCP_INGEST_SERVER__STOP_S_MAX": f"{API_STOP_S}.0",
@@ -138,6 +146,7 @@ class Services(Construct):
         container = task.add_container(
             name, image=ecs.ContainerImage.from_registry(self._image.value_as_string),
             entry_point=["ocp-ingest"], command=COMMANDS[name], environment=dict(environment),
+            secrets=self._secrets.get(name),
             user=_USER, readonly_root_filesystem=True, linux_parameters=linux,
             stop_timeout=Duration.seconds(STOP_S), essential=True,
             port_mappings=[ecs.PortMapping(container_port=PORT)] if name == "ingest" else None,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,11 @@ OWN_BUCKETS: Final = ("landing", "quarantine", "state", "archive", "logs")
 LOBS_MAX: Final = 40
 _BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9])){1,61}[a-z0-9]")
 ACCOUNT: Final = "${AWS::AccountId}"
+# core.access.ROLES; the first that a person's groups give counts, so the mightiest is first.
+ROLES: Final = ("operator", "auditor", "viewer")
+_HTTPS: Final = re.compile(r"https://[a-z0-9.-]+(:[0-9]+)?/?")
+# A rule of a load balancer takes five values; two are the paths.
+_CONSOLE_CIDRS_MAX: Final = 3
 _DAY_MS: Final = 86_400_000
 
 
@@ -65,6 +70,9 @@ class Options:
     waf: bool = False
     # Requests of one address in five minutes; OCP sends from few addresses.
     waf_rate_max: int = 60_000
+    # Where people may come from, where the console is served: three networks at most (a rule of a
+    # load balancer takes five values); empty: wherever requests may come from.
+    console_cidrs: tuple[str, ...] = ()
     # First part of the token endpoint's name, the whole region's.
     auth_domain: str = f"ocp-ingest-{ACCOUNT}"
     # Retention of stored recordings, "GOVERNANCE:365": nobody deletes sooner. "" = no lock.
@@ -103,6 +111,16 @@ class Platform:
     step_lease_ms: int = 600_000
     retention_days: int = 60
     detect_every_s: int = 1800
+    # `console.public_url`, where the console is switched on; "": it is not served.
+    console_url: str = ""
+    # Groups of people -> (role, lines of business); the file's, or one per role.
+    console_groups: dict[str, tuple[str, tuple[str, ...]]] = dataclasses.field(
+        default_factory=lambda: {role: (role, ("*",)) for role in ROLES}
+    )
+    # People log in at a provider of their own (`console.oidc.issuer`), not in the user pool.
+    console_elsewhere: bool = False
+    # Topics that [[alerts.channels]] names; None: it names no channel at all.
+    alert_topics: tuple[str, ...] | None = None
 
 
 def options(context: Mapping[str, str]) -> Options:
@@ -113,7 +131,10 @@ def options(context: Mapping[str, str]) -> Options:
         if key not in known:
             raise Refused(f"`{key}` is no option of the template; known are {', '.join(known)}.")
         given[key] = _value(key, text, known[key].default)
-    return Options(**given)
+    made = Options(**given)
+    if len(made.console_cidrs) > _CONSOLE_CIDRS_MAX:
+        raise Refused(f"`console_cidrs` takes {_CONSOLE_CIDRS_MAX} networks at most.")
+    return made
 
 
 def _value(key: str, text: str, default: object) -> object:
@@ -167,7 +188,31 @@ def from_tree(tree: Mapping[str, Any]) -> Platform:
         step_lease_ms=limits.get("step_lease_ms", Platform.step_lease_ms),
         retention_days=-(-stage2.get("retention_ms", 60 * _DAY_MS) // _DAY_MS),
         detect_every_s=every_s,
+        **_console(tree.get("console", {})),
+        alert_topics=_topics(tree.get("alerts", {}).get("channels", ())),
     )
+
+
+def _console(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises Refused for a public address that no browser would take cookies from."""
+    url = str(section.get("public_url", "")) if section.get("enabled", True) else ""
+    if url and not _HTTPS.fullmatch(url):
+        raise Refused(f"`console.public_url` must be like https://calls.example.com, not {url!r}.")
+    oidc = section.get("oidc", {})
+    found: dict[str, Any] = {
+        "console_url": url.rstrip("/"), "console_elsewhere": bool(oidc.get("issuer"))
+    }  # fmt: skip
+    groups = {
+        name: (str(group.get("role", "")), tuple(group.get("lobs", ())))
+        for name, group in oidc.get("groups", {}).items()
+    }
+    return {**found, "console_groups": groups} if groups else found
+
+
+def _topics(channels: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    if not channels:
+        return None
+    return tuple(str(c.get("topic_arn", "")) for c in channels if c.get("kind") == "sns")
 
 
 def _clients(given: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], str]]:

@@ -1,6 +1,6 @@
 """The stack: every part, in the order in which they need each other.
 
-keys -> data, buckets, queues, secret -> schedules -> functions, state machine -> archive
+keys -> data, buckets, queues, secrets, topic -> schedules -> functions, state machine -> archive
 network, identity -> door -> tasks, copiers -> scaling -> alarms, dashboard
 """
 
@@ -27,9 +27,10 @@ from ocp_infra.keys import Keys
 from ocp_infra.names import Names
 from ocp_infra.network import Network
 from ocp_infra.operators import Operators
+from ocp_infra.people import People
 from ocp_infra.queues import Queues
 from ocp_infra.schedules import Schedules
-from ocp_infra.secret import Secret
+from ocp_infra.secret import Secret, SessionKey
 from ocp_infra.services import Services
 from ocp_infra.settings import Options, Platform, check_buckets
 from ocp_infra.state_machine import StateMachine
@@ -73,6 +74,9 @@ class OcpIngest(Stack):
         self.buckets = Buckets(self, names, options, platform, self.keys)
         self.queues = Queues(self, names, platform, self.keys.messages)
         self.secret = Secret(self, names, self.keys.messages)
+        served = bool(platform.console_url)
+        self.session_key = SessionKey(self, names, self.keys.messages).secret if served else None
+        self.people = People(self, names, options, platform, self.keys.messages)
 
     def _stage2(self) -> None:
         names, options, keys, queues = self.titles, self.options, self.keys, self.queues
@@ -85,6 +89,7 @@ class OcpIngest(Stack):
                 schedule_role_arn=role_arn, schedule_key_arn=keys.messages.key_arn,
             ),
             **self.identity.environment(),
+            "OCP_INGEST_EVIDENCE__KMS_KEY": keys.seals.key_arn,
         }  # fmt: skip
         self.rights = Rights(
             names, keys, self.data, queues, secret_arn=self.secret.arn, schedule_role_arn=role_arn
@@ -97,14 +102,18 @@ class OcpIngest(Stack):
         names, options, keys = self.titles, self.options, self.keys
         network = Network(self, names, options, keys)
         self.edge = Edge(
-            self, names, options, network, self.buckets, self.identity, self.certificate
+            self, names, options, network, self.buckets, self.identity, self.certificate,
+            console=bool(self.platform.console_url),
+        )  # fmt: skip
+        roles = TaskRoles(
+            self, names, keys, self.queues, self.rights, self.platform, self.people.topics()
         )
-        roles = TaskRoles(self, names, keys, self.queues, self.rights)
         copiers = Copiers(self, names, keys, self.buckets, roles.worker)
         self.worker_variables = environment.bucket_roles(copiers.arns())
         self.services = Services(
             self, names, options, network, keys, roles, self.edge, self.image, self.repository,
             self.variables, self.worker_variables,
+            {**self.identity.console_environment(), **self.people.environment()}, self.session_key,
         )  # fmt: skip
         self.scaling = WorkerScaling(
             self, options, self.services,
@@ -167,6 +176,10 @@ class OcpIngest(Stack):
             ("BucketPrefix", "What names of buckets begin with", self.titles.bucket_prefix),
             ("StateMachineArn", "Recoveries of windows", self.titles.state_machine_arn),
             ("AlarmTopicArn", "Subscribe whoever is on call", self.alarms.topic.topic_arn),
+            ("AlertTopicArn", "The platform's own alerts; subscribe whoever is on call",
+             self.people.topic.topic_arn),
+            ("ConsoleUrl", "Where people open the console; empty: it is not served",
+             f"{self.platform.console_url}/console/" if self.platform.console_url else "-"),
             ("DashboardName", "CloudWatch dashboard", self.titles.prefix),
         ):  # fmt: skip
             CfnOutput(self, name, description=text, value=value)

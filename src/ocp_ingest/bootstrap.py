@@ -2,9 +2,10 @@
 
 Adapters are imported when they are built: AWS's functions import this file and start often.
 The embedded runtime keeps everything below one data directory:
-    ocp.sqlite3      journal, records, pending index, queue, timetable, export book
+    ocp.sqlite3      journal, records, indexes, counters, queue, timetable, export book, desk
     recordings/      landing, quarantine, one folder per line of business
     presence.lock    held by every process that has the directory open
+    evidence/        seals of the days and public keys; created only
     *.key, issuer    secrets, mode 600
 """
 
@@ -23,21 +24,29 @@ from ocp_ingest import config as config_module
 from ocp_ingest.adapters.embedded.clock import ScaledClock, SystemClock
 from ocp_ingest.adapters.ocp.settings import configured
 from ocp_ingest.config_model import Config
+from ocp_ingest.desk.notify import Channels
+from ocp_ingest.desk.world import Desk
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.book import ExportBook
 from ocp_ingest.reconcile.world import Stage2
 
 if TYPE_CHECKING:
+    from ocp_ingest.adapters.aws.session import Aws
     from ocp_ingest.adapters.embedded.database import Database
     from ocp_ingest.adapters.embedded.presence import Presence
     from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
+    from ocp_ingest.adapters.signing import FileSigner
+    from ocp_ingest.evidence.world import Evidence
 
 # Real milliseconds. On one machine a paused process is rare and a killed one is restarted at once.
 _LEASE_MS = 20_000
 
 DATABASE_FILE = "ocp.sqlite3"
 VAULT_FILE = "vault.key"
+SIGNING_KEY_FILE = "evidence.key"
+# The bucket of the shelf below `evidence/`.
+SHELF_BUCKET = "seals"
 
 
 class Runtime(Protocol):
@@ -65,11 +74,15 @@ class Embedded:
     database: Database
     recordings: EmbeddedRecordingStore
     book: ExportBook
+    desk: Desk
+    evidence: Evidence
+    shelf: EmbeddedRecordingStore
     presence: Presence
 
     def close(self) -> None:
         """Ends the writer and closes the database; blocks."""
         self.recordings.close()
+        self.shelf.close()
         self.database.close()
         self.presence.close()
 
@@ -101,30 +114,41 @@ def embedded(config: Config) -> Embedded:
 
 
 def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
+    from ocp_ingest.adapters.embedded.alert_book import EmbeddedAlertBook
+    from ocp_ingest.adapters.embedded.bulk_book import EmbeddedBulkBook
     from ocp_ingest.adapters.embedded.call_store import EmbeddedCallStore
     from ocp_ingest.adapters.embedded.database import Database
+    from ocp_ingest.adapters.embedded.desk_book import EmbeddedDeskNotes, EmbeddedUserBook
     from ocp_ingest.adapters.embedded.evidence import EmbeddedEvidence, EmbeddedIncidents
     from ocp_ingest.adapters.embedded.export_book import EmbeddedExportBook
+    from ocp_ingest.adapters.embedded.figures import EmbeddedFigures
     from ocp_ingest.adapters.embedded.presence import free_what_the_dead_held
     from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
+    from ocp_ingest.adapters.embedded.seal_book import EmbeddedSealBook
     from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
     from ocp_ingest.adapters.embedded.vault import Vault
     from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
+    from ocp_ingest.adapters.journal import Deriving
+    from ocp_ingest.evidence.shelf import BucketShelf
+    from ocp_ingest.evidence.world import Evidence
 
     limits = config.limits
     database = Database(data_dir / DATABASE_FILE, backlog_max=limits.writer_backlog_max)
     try:
         vault = Vault(data_dir / VAULT_FILE)
         settings = config_module.settings(config)
+        deriving = Deriving.of(settings)
         recordings = EmbeddedRecordingStore(data_dir / "recordings")
+        shelf = EmbeddedRecordingStore(data_dir / "evidence")
         if presence.alone:
             recordings.sweep()
+            shelf.sweep()
             free_what_the_dead_held(database)
             presence.share()
         world = World(
             settings=settings,
             clock=clock(config),
-            calls=EmbeddedCallStore(database, vault, settings.policy),
+            calls=EmbeddedCallStore(database, vault, deriving),
             evidence=EmbeddedEvidence(database, vault, items_max=limits.evidence_items_max),
             incidents=EmbeddedIncidents(database),
             recordings=recordings,
@@ -133,13 +157,39 @@ def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
             chance=random.random,
         )
         book = EmbeddedExportBook(database)
+        desk = Desk(
+            world=world,
+            book=book,
+            figures=EmbeddedFigures(database, deriving),
+            alerts=EmbeddedAlertBook(database),
+            bulk=EmbeddedBulkBook(database),
+            notes=EmbeddedDeskNotes(database),
+            users=EmbeddedUserBook(database),
+        )
+        evidence = Evidence(
+            world=world,
+            exports=book,
+            seals=EmbeddedSealBook(database, vault, deriving),
+            shelf=BucketShelf(shelf, SHELF_BUCKET),
+            signer=_signer(config, data_dir),
+            real=SystemClock(),
+            issuer=config.evidence.issuer,
+        )
     except BaseException:
         database.close()
         raise
     return Embedded(
         config=config, world=world, database=database, recordings=recordings, book=book,
-        presence=presence,
+        desk=desk, evidence=evidence, shelf=shelf, presence=presence,
     )  # fmt: skip
+
+
+def _signer(config: Config, data_dir: Path) -> FileSigner:
+    """The signing key: the one that is configured, else one of the data directory's own."""
+    from ocp_ingest.adapters.signing import FileSigner
+
+    named = config.evidence.key_file
+    return FileSigner(Path(named) if named else data_dir / SIGNING_KEY_FILE, make=not named)
 
 
 @asynccontextmanager
@@ -174,3 +224,17 @@ async def stage2_of(runtime: Runtime, *, lease_ms: int) -> AsyncIterator[Stage2 
             census_back_ms=int(config.reconcile.census_back_s * 1000),
             lease_ms=lease_ms,
         )
+
+
+@asynccontextmanager
+async def channels(config: Config, aws: Aws | None = None) -> AsyncIterator[Channels]:
+    """The channels of `[alerts]`, closed at the end; `aws` are connections that are there already.
+
+    Raises Invalid for a secret that can't be read or used.
+    """
+    from ocp_ingest.adapters.notify.build import opened
+
+    origin = config.console.public_url.rstrip("/")
+    console_url = f"{origin}/console" if origin and config.console.enabled else ""
+    async with opened(config.alerts, config.aws, aws, console_url=console_url) as made:
+        yield made

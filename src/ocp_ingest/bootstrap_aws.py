@@ -15,6 +15,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,15 +26,19 @@ from ocp_ingest.adapters.aws.settings import configured
 from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid, NoRights
 from ocp_ingest.core.limits import GROUP_LEASE_MS
+from ocp_ingest.desk.world import Desk
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.book import ExportBook
 from ocp_ingest.reconcile.world import Stage2
 
 if TYPE_CHECKING:
     from ocp_ingest.adapters.aws.session import Aws
+    from ocp_ingest.evidence.world import Evidence
 
 # HMAC-SHA-256 needs no more; a shorter one could be guessed from known numbers.
 NUMBER_KEY_CHARS_MIN: Final = 32
+# Below it the archive bucket keeps the seals of the days, under the bucket's Object Lock.
+SHELF_PREFIX: Final = "evidence/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,7 @@ class AwsRuntime:
     config: Config  # with the secrets
     world: World
     book: ExportBook
+    desk: Desk
     aws: Aws
 
 
@@ -71,20 +77,27 @@ async def exports(runtime: AwsRuntime) -> AsyncIterator[Stage2 | None]:
 
 
 def _runtime(config: Config, aws: Aws, number_key: bytes) -> AwsRuntime:
+    from ocp_ingest.adapters.aws.alert_book import AwsAlertBook
+    from ocp_ingest.adapters.aws.bulk_book import AwsBulkBook
     from ocp_ingest.adapters.aws.call_store import AwsCallStore
+    from ocp_ingest.adapters.aws.desk_notes import AwsDeskNotes
     from ocp_ingest.adapters.aws.evidence import AwsEvidence
     from ocp_ingest.adapters.aws.export_book import AwsExportBook
+    from ocp_ingest.adapters.aws.figures import AwsFigures
     from ocp_ingest.adapters.aws.incidents import AwsIncidents
+    from ocp_ingest.adapters.aws.open_work import OpenWork
     from ocp_ingest.adapters.aws.recording_store import AwsRecordingStore
+    from ocp_ingest.adapters.aws.remembered import LOOK_S
     from ocp_ingest.adapters.aws.timetable import AwsTimetable
     from ocp_ingest.adapters.aws.work_queue import AwsWorkQueue
+    from ocp_ingest.adapters.journal import Deriving
 
     settings, limits = config_module.settings(config, number_key), config.limits
-    section = config.aws
+    section, open_work = config.aws, OpenWork(aws, remember_s=LOOK_S)
     world = World(
         settings=settings,
         clock=bootstrap.clock(config),
-        calls=AwsCallStore(aws, settings.policy),
+        calls=AwsCallStore(aws, Deriving.of(settings), open_work=open_work),
         evidence=AwsEvidence(aws, items_max=limits.evidence_items_max),
         incidents=AwsIncidents(aws),
         recordings=AwsRecordingStore(aws, recording_bytes_max=limits.recording_bytes_max),
@@ -94,7 +107,59 @@ def _runtime(config: Config, aws: Aws, number_key: bytes) -> AwsRuntime:
         timetable=AwsTimetable(aws, target_arn=section.puller_arn),
         chance=random.random,
     )
-    return AwsRuntime(config=config, world=world, book=AwsExportBook(aws), aws=aws)
+    book = AwsExportBook(aws)
+    desk = Desk(
+        world=world,
+        book=book,
+        figures=AwsFigures(aws, open_work, remember_s=LOOK_S),
+        alerts=AwsAlertBook(aws),
+        bulk=AwsBulkBook(aws),
+        notes=AwsDeskNotes(aws),
+        listing=False,
+    )
+    return AwsRuntime(config=config, world=world, book=book, desk=desk, aws=aws)
+
+
+def evidence(runtime: AwsRuntime) -> Evidence:
+    """The seals of a deployment: chains in the table, days in the archive bucket, a key of KMS.
+
+    Raises Invalid when no key is configured.
+    """
+    from ocp_ingest.adapters.aws.archive import ARCHIVE
+    from ocp_ingest.adapters.aws.seal_book import AwsSealBook
+    from ocp_ingest.adapters.aws.signing import KmsSigner
+    from ocp_ingest.adapters.embedded.clock import SystemClock
+    from ocp_ingest.adapters.journal import Deriving
+    from ocp_ingest.adapters.signing import FileSigner
+    from ocp_ingest.evidence.shelf import BucketShelf
+    from ocp_ingest.evidence.world import Evidence
+
+    section, world = runtime.config.evidence, runtime.world
+    if not section.kms_key and not section.key_file:
+        raise Invalid("`evidence.kms_key` is missing: it names the key that signs the days.")
+    return Evidence(
+        world=world,
+        exports=runtime.book,
+        seals=AwsSealBook(runtime.aws, Deriving.of(world.settings)),
+        shelf=BucketShelf(world.recordings, ARCHIVE, SHELF_PREFIX),
+        signer=KmsSigner(runtime.aws, section.kms_key)
+        if section.kms_key
+        else FileSigner(Path(section.key_file), make=False),
+        real=SystemClock(),
+        issuer=section.issuer,
+    )
+
+
+async def seal(runtime: AwsRuntime) -> dict[str, int]:
+    """One pass of the sealer, for a schedule: what waits is sealed, days that are over are closed.
+
+    Any number of them at once do it once. Raises Transient, and Damaged for a person to look.
+    """
+    from ocp_ingest.evidence import sealer
+
+    opened = evidence(runtime)
+    links = await sealer.seal(opened)
+    return {"links": links, "days": len(await sealer.close_days(opened))}
 
 
 async def _secrets(aws: Aws, arn: str) -> dict[str, Any]:

@@ -1,30 +1,46 @@
-"""Where faults come from: one stream of chance for each point, so that no point shifts another.
+"""Where faults come from: one stream of chance for each effect, so that none shifts another.
 
-A fault is named by (point, n): the n-th time that the point was passed. A run with some of them
+A fault is named by (effect, n): the n-th time that the effect was passed. A run with some of them
 switched off is the same run up to the first of them: that is what shrinking relies on.
+
+Rules
+1. Each seed has its own subset of faults that happen at all, some of them often: a seed with one
+   kind of fault at a high rate reaches what a little of everything never does.
+2. Besides, each seed aims at a few pairs of effect and fault, turn by turn through the table, so
+   that rare pairs have their share whatever chance says.
+3. Every pass of every effect, with its time, goes into `trace`: two runs are one if theirs are.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-T = TypeVar("T")
+from ocp_proof.effects import ALL_PAIRS, EFFECTS
 
-# The first passes of a point are likelier to fail: rare points get their share, hot ones too.
+# The first passes of an effect are likelier to fail: rare ones get their share, hot ones too.
 _EARLY: Final = 0.10
 _EARLY_PASSES: Final = 8.0
 _ALWAYS: Final = 0.0012
+# Pairs that a seed aims at; a prime step takes it through the whole table in some fifty seeds.
+_AIMED: Final = 12
+_AIM_STEP: Final = 37
+# An aimed fault strikes one of the first passes, most of them the first few: all are reached.
+_AIM_PASSES: Final = (1, 1, 2, 3, 5, 8, 13, 40)
+# Effects that a run passes a few times at most; the story sees to it that it does (`story`).
+_RARE: Final = ("BulkBook.", "DeskNotes.", "CallStore.rebuild", "CallStore.call_ids", "Ocp.cancel")
+_RARE_PASSES: Final = (1, 1, 2)
 
 Name = tuple[str, int]
 
 
 class Struck(msgspec.Struct, frozen=True):
-    """A fault that happened: at which point, at its how-manieth pass, and what."""
+    """A fault that happened: at which effect, at its how-manieth pass, and what."""
 
     point: str
     n: int
@@ -40,39 +56,72 @@ class Chance:
     """Decides, for one seed, what goes wrong; `off` are faults that don't happen this time."""
 
     def __init__(
-        self, seed: int, *, rate: float, off: frozenset[Name] = frozenset(),
-        calm: Callable[[], bool] = lambda: False,
+        self, seed: int, *, rate: float, kinds: frozenset[str] | None = None,
+        off: frozenset[Name] = frozenset(), calm: Callable[[], bool] = lambda: False,
+        now_us: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
+        """`rate` multiplies all chances, 0: nothing goes wrong; `kinds` None: every one."""
         self._seed = seed
         self._rate = rate
         self._off = off
         self._calm = calm
-        self._streams: dict[str, Random] = {}
-        self._passes: Counter[str] = Counter()
+        self._now_us = now_us
+        self._places: dict[str, _Place] = {}
+        self._kinds = kinds
+        self._aims = aims(seed) if rate else {}
+        self._trace = hashlib.blake2b(digest_size=8)
         self.struck: list[Struck] = []
-        self.hits: Counter[tuple[str, str]] = Counter()
 
-    def draw(self, point: str, kinds: Sequence[tuple[T, float]]) -> tuple[T, Random] | None:
-        """A fault of these kinds (with weights) at this pass of the point, or None."""
-        n = self._passes[point] = self._passes[point] + 1
-        rng = self._streams.get(point)
-        if rng is None:
-            rng = self._streams[point] = stream(self._seed, point)
-        chance = _ALWAYS + _EARLY / (1 + n / _EARLY_PASSES) ** 2
-        hit, choice, detail = rng.random() < chance * self._rate, rng.random(), rng.random()
-        if not hit or self._calm() or (point, n) in self._off:
+    @property
+    def trace(self) -> str:
+        """A hash of every effect that was passed, in order, with its time and fault."""
+        return self._trace.hexdigest()
+
+    @property
+    def passes(self) -> Counter[str]:
+        """How often each effect was passed."""
+        return Counter({point: place.passes for point, place in self._places.items()})
+
+    def draw(self, point: str) -> tuple[str, Random] | None:
+        """The fault at this pass of the effect, with a generator for its details, or None."""
+        place = self._places.get(point)
+        if place is None:
+            place = self._places[point] = _Place(self._seed, point, self._kinds)
+        place.passes = n = place.passes + 1
+        self._trace.update(b"%d %s\n" % (self._now_us(), place.name))
+        if self._calm():
             return None
-        kind = _pick(kinds, choice)
-        what = str(getattr(kind, "value", kind))
+        chance = _ALWAYS + _EARLY / (1 + n / _EARLY_PASSES) ** 2
+        what = self._aims.get((point, n))
+        if place.rng.random() < chance * self._rate and what is None and place.kinds:
+            [what] = stream(self._seed, point, n, "kind").choices(place.kinds, place.weights)
+        if what is None or (point, n) in self._off:
+            return None
+        self._trace.update(what.encode())
         self.struck.append(Struck(point, n, what))
-        self.hits[point, what] += 1
-        return kind, stream(self._seed, point, n, detail)
+        return what, stream(self._seed, point, n, "detail")
 
 
-def _pick(kinds: Sequence[tuple[T, float]], choice: float) -> T:
-    at = choice * sum(weight for _, weight in kinds)
-    for kind, weight in kinds:
-        at -= weight
-        if at < 0:
-            return kind
-    return kinds[-1][0]
+class _Place:
+    """One effect in one run."""
+
+    def __init__(self, seed: int, point: str, kinds: frozenset[str] | None) -> None:
+        given = EFFECTS.get(point, {})
+        self.name = point.encode()
+        self.rng = stream(seed, point)
+        self.kinds = [kind for kind in given if kinds is None or kind in kinds]
+        self.weights = [given[kind] for kind in self.kinds]
+        self.passes = 0
+
+
+def aims(seed: int) -> dict[Name, str]:
+    """The faults that a seed is to see at the latest at these passes of their effects."""
+    rng = stream(seed, "aims")
+    found: dict[Name, str] = {}
+    for turn in range(_AIMED):
+        point, kind = ALL_PAIRS[(seed * _AIMED + turn) * _AIM_STEP % len(ALL_PAIRS)]
+        rare = point.startswith(_RARE)
+        found[point, rng.choice(_RARE_PASSES if rare else _AIM_PASSES)] = kind
+        if point == "Ocp.cancel":  # only stuck exports are cancelled
+            found |= {("Ocp.create", n): "stuck" for n in (1, 2, 3)}
+    return found

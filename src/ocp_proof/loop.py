@@ -6,6 +6,8 @@ Rules
 2. Time passes only when nothing is ready: it jumps to the next timer. Days take milliseconds.
 3. Threads do not exist: what is sent to an executor is done at once.
 4. A run is bounded in steps; more is a hot loop, and that is a failure of the code under test.
+5. Nothing depends on addresses, hashes of texts or the garbage collector (see `many`): the same
+   seed is the same run in every process.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from random import Random
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# Enough for every task of a run that failed to end.
+_LAST_STEPS = 100_000
 
 
 class HotLoopError(AssertionError):
@@ -43,7 +47,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._now_us = 0
         self._running = False
         self._failures: list[dict[str, Any]] = []
-        self._still: set[asyncio.Task[Any]] = set()
+        self._still: dict[asyncio.Task[Any], None] = {}  # a set has another order in each process
+        self._ends: BaseException | None = None
         self.steps = 0
 
     # -- time and order ------------------------------------------------------------------------
@@ -51,6 +56,11 @@ class SimLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         """Virtual seconds since the run began."""
         return self._now_us / 1_000_000
+
+    @property
+    def now_us(self) -> int:
+        """Virtual microseconds since the run began."""
+        return self._now_us
 
     @property
     def now_ms(self) -> int:
@@ -101,6 +111,9 @@ class SimLoop(asyncio.AbstractEventLoop):
                 self._step()
             self._end_all(task)
             return task.result()
+        except BaseException:
+            self._abandon()
+            raise
         finally:
             self._running = False
             sys.set_asyncgen_hooks(*hooks)
@@ -120,6 +133,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         handle = ready.pop()
         if not handle.cancelled():
             handle._run()
+            if self._ends is not None:
+                raise self._ends
+
+    def end(self, why: BaseException) -> None:
+        """Raises this out of `run` after the step that is under way; the first one counts."""
+        self._ends = self._ends or why
 
     def _jump(self) -> None:
         while self._timers and self._timers[0][2].cancelled():
@@ -139,6 +158,20 @@ class SimLoop(asyncio.AbstractEventLoop):
         while any(not task.done() for task in self._still):
             self._step()
 
+    def _abandon(self) -> None:
+        """Lets what is left die in order; what it still says about a run that failed is no news."""
+        self._steps_max = self.steps + _LAST_STEPS
+        for task in list(self._still):
+            task.cancel()
+        while self._still:
+            self._ends = None
+            try:
+                self._step()
+            except HotLoopError:
+                return
+            except BaseException:  # noqa: S112 - see above
+                continue
+
     # -- what asyncio asks of a loop -----------------------------------------------------------
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -150,9 +183,12 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         """A task of this loop."""
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._still.add(task)
-        task.add_done_callback(self._still.discard)
+        self._still[task] = None
+        task.add_done_callback(self._forget)
         return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        del self._still[task]
 
     def run_in_executor(  # type: ignore[override] # typeshed wants a coroutine, asyncio a future
         self, executor: Any, func: Callable[..., T], *args: Any
@@ -169,8 +205,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Keeps what nobody took: `unretrieved` says it."""
         self._failures.append(context)
 
-    def unretrieved(self, *, but: type[BaseException]) -> list[str]:
-        """Errors of tasks that nobody looked at, without those of that kind."""
+    def unretrieved(
+        self, *, but: type[BaseException] | tuple[type[BaseException], ...]
+    ) -> list[str]:
+        """Errors of tasks that nobody looked at, without those of these kinds."""
         return [
             f"{context.get('message')}: {context.get('exception')!r}"
             for context in self._failures

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 
 import msgspec
 
+from ocp_proof.effects import ALL_PAIRS
 from ocp_proof.run import Ran, run
 
 
@@ -28,6 +29,16 @@ class Total(msgspec.Struct):
     passed: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     broken: list[Ran] = []
+
+    @property
+    def call_days_per_s(self) -> float:
+        """Simulated call-days for each second on the wall."""
+        return self.call_days / max(self.seconds, 0.001)
+
+    @property
+    def missing(self) -> list[tuple[str, str]]:
+        """Pairs of an effect and a fault that can strike it, and never did."""
+        return [pair for pair in ALL_PAIRS if not self.hits[pair]]
 
     def add(self, ran: Ran) -> None:
         """Counts one seed."""
@@ -52,12 +63,13 @@ def run_many(
     began = time.monotonic()
     total = Total()
     seeds = iter(range(first, first + count))
-    with ProcessPoolExecutor(jobs or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
+    jobs = jobs or os.cpu_count() or 1
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         running: set[Future[Ran]] = set()
         while True:
             over = seconds is not None and time.monotonic() - began > seconds
             if not over and not (total.broken and stop_at_failure):
-                running |= set(_start(pool, seeds, calls, 2 * (jobs or 2) - len(running)))
+                running |= set(_start(pool, seeds, calls, 2 * jobs - len(running)))
             if not running:
                 break
             done, running = wait(running, return_when=FIRST_COMPLETED)

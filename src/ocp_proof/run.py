@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import time
-from collections import Counter
 from random import Random
 from typing import Final
 
@@ -14,16 +14,21 @@ import structlog
 
 from ocp_ingest.adapters.memory.export_book import ExportBookState
 from ocp_ingest.adapters.memory.faults import Crashed
+from ocp_ingest.adapters.memory.recording_store import MemoryRecordingStore
 from ocp_ingest.adapters.memory.state import MemoryState
-from ocp_ingest.core.call import Call
+from ocp_ingest.core.access import Person
 from ocp_ingest.core.errors import OcpIngestError
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS
+from ocp_ingest.desk import bulk
 from ocp_ingest.ingest import operate
 from ocp_ingest.ingest.world import World
+from ocp_ingest.ports import CallQuery
 from ocp_proof import ending
+from ocp_proof.bounds import Bounds
 from ocp_proof.chance import Chance, Name, Struck
-from ocp_proof.clock import SimClock
-from ocp_proof.invariants import BrokenLawError, Laws
+from ocp_proof.clock import Alarms, SimClock
+from ocp_proof.invariants import Laws
+from ocp_proof.law import BrokenLawError, law
 from ocp_proof.loop import DeadlockError, HotLoopError, SimLoop
 from ocp_proof.process import Process, Site
 from ocp_proof.push import Pusher
@@ -31,14 +36,20 @@ from ocp_proof.story import (
     CALM_MS,
     END_MS,
     ORIGIN_MS,
+    RETENTION_MS,
+    SKEW_MS,
+    STRICT_LOB,
+    STRICT_MS_MIN,
+    Act,
     Story,
     rules_of,
     settings_of,
     story_of,
     world_of,
 )
-from ocp_proof.vendor import SimOcp
-from ocp_proof.watched import Buckets, Watched
+from ocp_proof.truth import Truth
+from ocp_proof.vendor import Vendor
+from ocp_proof.watched import Buckets, OpenJobs, Watched
 from ocp_sim import platform as sim
 from ocp_sim.config import Push
 from ocp_sim.script import deliveries
@@ -47,7 +58,8 @@ from ocp_sim.script import deliveries
 STEPS_MAX: Final = 20_000_000
 _RESTART_MS: Final = (1_000, 10 * 60_000)
 _LOOK_MS: Final = 6 * HOUR_MS
-_CALL: Final = msgspec.msgpack.Decoder(Call)
+# Faults have stopped for so long: an open call that is overdue since then is stuck.
+_OVERDUE_MS: Final = 36 * HOUR_MS
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,37 +75,47 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     points: dict[str, int]
     outcomes: dict[str, int]
     digest: str
+    trace: str  # a hash of every effect that was passed, in order
     broken: str = ""
 
 
 def run(
-    seed: int, *, calls: int = 100, off: frozenset[Name] = frozenset(), story: Story | None = None
-) -> Ran:
-    """Runs one seed to its end. The same arguments give the same `digest`."""
+    seed: int, *, calls: int = 100, off: frozenset[Name] = frozenset(),
+    story: Story | None = None, recordings: type[MemoryRecordingStore] = MemoryRecordingStore,
+) -> Ran:  # fmt: skip
+    """Runs one seed to its end; the same arguments give the same `trace`, in any process.
+
+    The garbage collector rests meanwhile: it would close forgotten generators whenever it liked.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     story = story or story_of(seed, calls)
     began = time.perf_counter()
-    stage = _Stage(story, off)
+    stage = _Stage(story, off, recordings)
     broken = ""
+    gc.disable()
     try:
         stage.loop.run(stage.play())
-        lost = stage.loop.unretrieved(but=Crashed)
+        lost = stage.loop.unretrieved(but=(Crashed, asyncio.CancelledError))
         broken = lost[0] if lost else ""
     except (BrokenLawError, HotLoopError, DeadlockError) as found:
         broken = f"{type(found).__name__}: {found}"
     except Exception as bug:
         broken = f"{type(bug).__name__}: {bug}"
+    finally:
+        gc.enable()
+        gc.collect()
     return Ran(
         seed=seed,
         calls=story.calls,
         days=stage.loop.now_ms / DAY_MS,
         steps=stage.loop.steps,
-        checks=stage.laws.checked,
+        checks=stage.laws.checked + stage.bounds.checked,
         seconds=time.perf_counter() - began,
         struck=tuple(stage.chance.struck),
-        points=dict(stage.points),
-        outcomes=ending.outcomes(stage.state, stage.settings.policy),
+        points=dict(stage.chance.passes),
+        outcomes=ending.outcomes(stage.state, stage.settings.policy, stage.unheard),
         digest=stage.digest(),
+        trace=stage.chance.trace,
         broken=broken,
     )
 
@@ -101,7 +123,9 @@ def run(
 class _Stage:
     """Everything of one run."""
 
-    def __init__(self, story: Story, off: frozenset[Name]) -> None:
+    def __init__(
+        self, story: Story, off: frozenset[Name], recordings: type[MemoryRecordingStore]
+    ) -> None:
         self.story = story
         self.settings = settings_of(story)
         self.loop = SimLoop(  # type: ignore[abstract] # sockets and signals do not exist in it
@@ -109,40 +133,54 @@ class _Stage:
             steps_max=STEPS_MAX,
         )
         self.chance = Chance(
-            story.seed, rate=story.rate, off=off, calm=lambda: self.loop.now_ms >= CALM_MS
-        )
-        self.points: Counter[str] = Counter()
+            story.seed, rate=story.rate, kinds=story.kinds, off=off,
+            calm=lambda: self.loop.now_ms >= CALM_MS, now_us=lambda: self.loop.now_us,
+        )  # fmt: skip
+        self.clock = SimClock(self.loop, ORIGIN_MS)
         self.ocp = world_of(story)
         rules = sim.Platform(self.ocp, rules_of(story), Random(story.seed))  # noqa: S311
-        self.api = SimOcp(self.ocp, rules, SimClock(self.loop, ORIGIN_MS), self.chance)
+        self.vendor = Vendor(self.ocp, rules, self.clock, self.chance)
+        self.truth = Truth(self.ocp, RETENTION_MS, STRICT_LOB, STRICT_MS_MIN)
         self._watch()
-        groups = tuple(rules.jobs)
-        self.site = Site(self.state, self.book, self.settings, self.api, self.chance, groups)
+        self.site = Site(
+            self.state, self.book, self.settings, self.vendor, self.chance, story, self.bounds,
+            recordings,
+        )  # fmt: skip
         self.processes: list[Process] = []
-        self.touched: set[str] = set()  # calls that a person had a say in
+        self.unheard = 0  # calls of which a dying process journalled the only message there was
 
     def _watch(self) -> None:
-        laws = self.laws = Laws(self.settings)
+        laws = self.laws = Laws(self.settings, self.truth, self.clock.now_ms)
         state = self.state = MemoryState()
         book = self.book = ExportBookState()
+        bounds = self.bounds = Bounds(
+            self.settings, state, book, self.clock.now_ms, lambda g: self.vendor.platform.jobs[g]
+        )
+        state.rows = Watched(laws.row)
+        state.messages = Watched(bounds.message)
+        state.alarms = Alarms(bounds.alarm_set)
+        book.leases = Watched(bounds.lease)
         state.records = Watched(laws.record)
         state.buckets = Buckets(laws.object)  # type: ignore[assignment] # its values are dicts too
         state.journal = _Journals(laws)
-        book.jobs = Watched(laws.job)
+        book.jobs = Watched(bounds.job)
+        book.open = OpenJobs(bounds.opened)
         laws.records, laws.journal, laws.buckets = state.records, state.journal, state.buckets
-        laws.jobs, laws.open_jobs = book.jobs, book.open
+        laws.rejected = state.rejected
+        bounds.changed_ms = laws.changed_ms
 
     async def play(self) -> None:
         """The story, and what must hold at its end."""
         story = self.story
         lives = [asyncio.create_task(self._live(n)) for n in range(story.processes)]
-        pusher = Pusher(story.seed, self.ocp, self.chance, self._door)
+        pusher = Pusher(story, self.ocp, self.chance, self.laws, self._door)
         todo = [
             asyncio.create_task(pusher.push(n, one, one.at_ms - ORIGIN_MS))
             for n, one in enumerate(deliveries(self.ocp, Push()))
         ]
         todo += [asyncio.create_task(self._outage(*times)) for times in story.outages_ms]
         todo += [asyncio.create_task(self._kill(at_ms)) for at_ms in story.kills_ms]
+        todo += [asyncio.create_task(self._freeze(*times)) for times in story.freezes_ms]
         acts = [asyncio.create_task(self._act(*one)) for one in story.acts]
         everything = asyncio.gather(*todo, *acts, *lives)
         watched = asyncio.ensure_future(everything)
@@ -150,17 +188,30 @@ class _Stage:
             await asyncio.wait({watched}, timeout=_LOOK_MS / 1000)
             if watched.done():
                 watched.result()  # raises what a task died of
+            self._nothing_overdue()
         for process in self.processes:
             process.stop.set()
         for task in (*todo, *acts):
             task.cancel()
         await asyncio.gather(*lives)
-        await ending.check(self, pusher)
+        await ending.check(self)
 
     def _is_calm(self) -> bool:
         return self.loop.now_ms >= CALM_MS and all(
             at_ms < self.loop.now_ms for at_ms, _, _ in self.story.acts
         )
+
+    def _nothing_overdue(self) -> None:
+        calm_ms = self.loop.now_ms - (self.story.outages_ms[-1][1] if self.story.dark else CALM_MS)
+        if calm_ms < _OVERDUE_MS:
+            return
+        since_ms = self.clock.now_ms() - _OVERDUE_MS
+        for call_id, row in self.state.rows.items():
+            law(
+                row.pend_at is None
+                or max(row.pend_at, self.laws.changed_ms.get(call_id, 0)) > since_ms,
+                f"{call_id}: overdue for more than {_OVERDUE_MS // HOUR_MS} hours",
+            )
 
     def _is_quiet(self) -> bool:
         waits = any(row.pend_at is not None for row in self.state.rows.values())
@@ -169,49 +220,67 @@ class _Stage:
     async def _live(self, number: int) -> None:
         """One place for a process: after a death the next one starts, some time later."""
         rng = Random(f"{self.story.seed}:{number}:lives")  # noqa: S311 - reproducible
-        clock = SimClock(self.loop, ORIGIN_MS, self.story.skews_ms[number])
         while True:
-            process = Process(
-                self.site, clock, workers=self.story.workers, per_call=self.story.per_call
-            )
+            # The clock may go back between two lives.
+            clock = SimClock(self.loop, ORIGIN_MS, rng.randrange(-SKEW_MS, SKEW_MS))
+            process = Process(self.site, clock)
             self.processes.append(process)
             await process.run()
-            self.points.update(process.faults.passed)
             self.processes.remove(process)
             if process.stop.is_set():
                 return
             await asyncio.sleep(rng.randrange(*_RESTART_MS) / 1000)
 
-    def _door(self, rng: Random) -> World | None:
+    def _listening(self, rng: Random) -> Process | None:
         listening = [process for process in self.processes if process.alive]
-        return rng.choice(listening).world if listening else None
+        return rng.choice(listening) if listening else None
+
+    def _door(self, rng: Random) -> World | None:
+        process = self._listening(rng)
+        return process.world if process is not None else None
 
     async def _outage(self, from_ms: int, to_ms: int) -> None:
         await asyncio.sleep(from_ms / 1000)
-        self.api.down = True
+        self.vendor.down = True
         await asyncio.sleep((to_ms - from_ms) / 1000)
-        self.api.down = False
+        self.vendor.down = False
 
     async def _kill(self, at_ms: int) -> None:
         await asyncio.sleep(at_ms / 1000)
         for process in self.processes[:1]:
             process.kill()
 
-    async def _act(self, at_ms: int, what: str, index: int) -> None:
+    async def _freeze(self, at_ms: int, for_ms: int) -> None:
         await asyncio.sleep(at_ms / 1000)
-        world = self._door(Random(at_ms))  # noqa: S311 - reproducible
+        for process in self.processes[:1]:
+            process.freeze(for_ms)
+
+    async def _act(self, at_ms: int, what: Act, index: int) -> None:
+        await asyncio.sleep(at_ms / 1000)
+        process = self._listening(Random(at_ms))  # noqa: S311 - reproducible
         call_id = self.ocp.calls[index].call_id
-        if world is None:
+        if process is None:
             return
         if what in ("mark_absent", "released"):
-            self.touched.add(call_id)
+            self.laws.touched.add(call_id)
         try:
-            if what == "mark_absent":
-                await operate.mark_absent(world, call_id, who="ana", reason="a test")
+            if what == "bulk":
+                await self._bulk(process, at_ms)
             else:
-                await operate.act(world, what, call_id, who="ana", reason="a test")  # type: ignore[arg-type]
+                await _do(process.world, what, call_id)
         except (OcpIngestError, Crashed):
             return
+
+    async def _bulk(self, process: Process, at_ms: int) -> None:
+        """Everything that is open is retried, or everything that was closed is opened again."""
+        action = ("retry", "reopen")[at_ms % 2]
+        who = Person("ana", "operator", None)
+        bulk_id = f"bulk-{at_ms}"
+        await bulk.draft(
+            process.desk, who, bulk_id, action, "a test", CallQuery(), lambda _call: True, {}
+        )
+        await bulk.start(process.desk, who, bulk_id)
+        self.site.bulk.set()
 
     def digest(self) -> str:
         """What the run left behind, as one hash: the same for the same seed."""
@@ -224,6 +293,20 @@ class _Stage:
                     f"{bucket}/{key}".encode() + self.state.buckets[bucket][key][1].encode()
                 )
         return whole.hexdigest()[:16]
+
+
+async def _do(world: World, what: Act, call_id: str) -> None:
+    who, reason = "ana", "a test"
+    if what == "mark_absent":
+        await operate.mark_absent(world, call_id, who=who, reason=reason)
+    elif what == "replay":
+        for one in await world.calls.call_ids():
+            await world.calls.rebuild(one)
+    elif what == "close_incident":
+        for incident in (await world.incidents.incidents())[:1]:
+            await operate.close_incident(world, incident.key, who=who, reason=reason)
+    elif what != "bulk":
+        await operate.act(world, what, call_id, who=who, reason=reason)
 
 
 class _Journals(Watched[str, dict[str, bytes]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final, Literal
 
 import msgspec
@@ -10,8 +11,10 @@ from ocp_ingest.core.eligibility import Policy
 from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from ocp_ingest.core.routing import Rule
+from ocp_ingest.core.rules import Rules
 from ocp_ingest.core.settings import LineOfBusiness, Settings
-from ocp_proof.chance import stream
+from ocp_proof.chance import aims, stream
+from ocp_proof.effects import ALL_KINDS
 from ocp_proof.sounds import Tones
 from ocp_sim import config
 from ocp_sim.world import World, build_world
@@ -23,10 +26,28 @@ SPAN_H: Final = 8.0
 RETENTION_MS: Final = 6 * DAY_MS
 # Faults stop here: half of OCP's retention is left to heal what they did.
 CALM_MS: Final = 3 * DAY_MS
+# An outage until then takes OCP's retention of every call with it.
+DARK_UNTIL_MS: Final = RETENTION_MS + int(SPAN_H * HOUR_MS) + 4 * HOUR_MS
 # By then nothing may be left to do: retention is over, and every back-off with it.
 END_MS: Final = 9 * DAY_MS
 
-Act = Literal["retried", "reopened", "released", "mark_absent"]
+# Clocks of two processes, and one after a restart, differ by up to a minute: NTP has failed.
+SKEW_MS: Final = 30_000
+# A suspended machine: longer than a runner's lease, and than a worker's.
+_FROZEN_MS: Final = (6 * MINUTE_MS, 45 * MINUTE_MS)
+
+# A rule of one line of business that some recordings of every world break: they are whole, and
+# OCP has no others, so they end in quarantine.
+STRICT_LOB: Final = "cards"
+STRICT_MS_MIN: Final = 2_400
+
+# Effects that only people's acts pass: a seed that aims at them has such acts.
+_BULK: Final = ("BulkBook.", "DeskNotes.")
+_REPLAY: Final = ("CallStore.rebuild", "CallStore.call_ids")
+
+Act = Literal[
+    "retried", "reopened", "released", "mark_absent", "close_incident", "replay", "bulk",
+]  # fmt: skip
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +58,18 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     workers: int
     rate: float
-    skews_ms: tuple[int, ...]
+    kinds: frozenset[str]  # the faults that happen at all, besides those that a seed aims at
     outages_ms: tuple[tuple[int, int], ...]  # OCP's API is silent from, to
+    dark: bool  # the last outage lasts until OCP's retention is over
     kills_ms: tuple[int, ...]  # somebody kills a process, besides the crashes at effects
+    freezes_ms: tuple[tuple[int, int], ...]  # a process stands still: at, for
     acts: tuple[tuple[int, Act, int], ...]  # when, what, on which call
+    push_tries: int  # so often OCP pushes what gets no answer; what is lost then is stage 2's
     per_call: bool
     gather_ms: int
+    detect_ms: int
+    patience_s: float
+    idle_s: float
     audio_as: Literal["files", "zip", "mixed"]
 
 
@@ -50,28 +77,53 @@ def story_of(seed: int, calls: int = CALLS_MIN) -> Story:
     """The story of a seed."""
     rng = stream(seed, "story")
     processes = rng.choice((1, 2, 2, 3))
-    outages = []
-    for _ in range(rng.choice((0, 0, 1, 2))):
-        at_ms = rng.randrange(CALM_MS - 8 * HOUR_MS)
-        outages.append((at_ms, at_ms + rng.randrange(HOUR_MS, 8 * HOUR_MS)))
-    acts: tuple[Act, ...] = ("retried", "reopened", "released", "mark_absent")
+    dark = rng.random() < 0.1
+    outages = [_span(rng, CALM_MS - 8 * HOUR_MS, (HOUR_MS, 8 * HOUR_MS))
+               for _ in range(rng.choice((0, 0, 1, 2)))]  # fmt: skip
+    if dark:
+        outages.append((rng.randrange(int(SPAN_H * HOUR_MS)), DARK_UNTIL_MS))
+    elif rng.random() < 0.1:  # longer than a window may be, so that the census has to catch up
+        outages.append(_span(rng, 12 * HOUR_MS, (54 * HOUR_MS, 60 * HOUR_MS)))
+    acts: tuple[Act, ...] = (
+        "retried", "reopened", "released", "mark_absent", "close_incident", "replay", "bulk",
+    )  # fmt: skip
+    aimed = {point for point, _ in aims(seed)}
+    wanted: list[Act] = ["bulk", "bulk"] if any(p.startswith(_BULK) for p in aimed) else []
+    wanted += ["replay", "replay"] if any(p.startswith(_REPLAY) for p in aimed) else []
+    latest_ms = rng.choice((CALM_MS, CALM_MS, END_MS))
     return Story(
         seed=seed,
         calls=calls,
         processes=processes,
         workers=rng.choice((1, 2, 3)),
-        rate=rng.choice((0.0, 0.5, 1.0, 1.0, 2.0)),
-        skews_ms=tuple(rng.randrange(-30_000, 30_000) for _ in range(processes)),
+        rate=rng.choice((0.0, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0, 12.0)),
+        kinds=frozenset(kind for kind in ALL_KINDS if rng.random() < 0.5),
         outages_ms=tuple(outages),
+        dark=dark,
         kills_ms=tuple(rng.randrange(CALM_MS) for _ in range(rng.choice((0, 1, 3)))),
+        freezes_ms=tuple(_span(rng, CALM_MS, _FROZEN_MS, lasts=True)
+                         for _ in range(rng.choice((0, 1, 4)))),
         acts=tuple(
-            (rng.randrange(HOUR_MS, END_MS), rng.choice(acts), rng.randrange(calls))
-            for _ in range(rng.choice((0, 2, 6)))
-        ),
+            (rng.randrange(HOUR_MS, latest_ms), rng.choice(acts), rng.randrange(calls))
+            for _ in range(rng.choice((0, 2, 6, 12)))
+        )
+        + tuple((rng.randrange(HOUR_MS, CALM_MS), act, 0) for act in wanted),
+        push_tries=rng.choice((1, 2, 4, 4)),
         per_call=rng.random() < 0.1,
         gather_ms=rng.choice((0, 6 * HOUR_MS)),
+        detect_ms=rng.choice((HOUR_MS // 2, HOUR_MS, 3 * HOUR_MS, 3 * HOUR_MS)),
+        patience_s=rng.choice((3_600.0, 4 * 3_600.0)),
+        idle_s=rng.choice((900.0, 1_800.0, 4 * 3_600.0, 4 * 3_600.0)),
         audio_as=rng.choice(("files", "files", "zip", "mixed")),
-    )
+    )  # fmt: skip
+
+
+def _span(
+    rng: Random, before_ms: int, lasts_ms: tuple[int, int], *, lasts: bool = False
+) -> tuple[int, int]:
+    """From when, and until when (or for how long)."""
+    at_ms, length_ms = rng.randrange(before_ms), rng.randrange(*lasts_ms)
+    return at_ms, length_ms if lasts else at_ms + length_ms
 
 
 def world_of(story: Story) -> World:
@@ -96,7 +148,7 @@ def rules_of(story: Story) -> config.Export:
 
 def settings_of(story: Story) -> Settings:
     """The platform's configuration: three lines of business, and calls that match none."""
-    apps = ("banking", "cards")
+    apps = ("banking", STRICT_LOB)
     stage2 = Policy(
         retention_ms=RETENTION_MS, retention_alarm_ms=2 * DAY_MS, retention_margin_ms=DAY_MS,
         final_retry_ms=4 * HOUR_MS, gather_ms=story.gather_ms, max_call_ms=HOUR_MS,
@@ -105,7 +157,12 @@ def settings_of(story: Story) -> Settings:
     return Settings(
         policy=CallPolicy(stage2=stage2, resume_after_ms=10 * MINUTE_MS),
         routing=tuple(Rule(lob=app, when={"entry_app": f"{app}-*"}) for app in apps),
-        lobs={app: LineOfBusiness() for app in apps},
+        lobs={
+            app: LineOfBusiness(
+                rules=Rules(duration_ms_min=STRICT_MS_MIN if app == STRICT_LOB else 0)
+            )
+            for app in apps
+        },
         number_key=b"0" * 32,
     )
 

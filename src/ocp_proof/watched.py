@@ -62,3 +62,21 @@ class Buckets(Watched[str, Watched[str, tuple[bytes, str]]]):
         if key not in self:
             self[key] = Watched(lambda k, before, after: self._object(key, k, before, after))
         return self[key]
+
+
+class OpenJobs(set[str]):
+    """Keys of open jobs; `asks` is called with each key that is to be opened, or closed."""
+
+    def __init__(self, asks: Callable[[str, bool], None]) -> None:
+        super().__init__()
+        self._asks = asks
+
+    def add(self, key: str, /) -> None:
+        """As set's, through the eye."""
+        self._asks(key, True)
+        super().add(key)
+
+    def discard(self, key: object, /) -> None:
+        """As set's, through the eye."""
+        self._asks(str(key), False)
+        super().discard(str(key))

@@ -14,12 +14,12 @@ from ocp_ingest.adapters.aws.archive import ARCHIVE, Archive, answer
 from ocp_ingest.adapters.aws.call_store import AwsCallStore
 from ocp_ingest.adapters.aws.objects import Objects
 from ocp_ingest.adapters.aws.session import Aws
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.memory.evidence import MemoryIncidents
 from ocp_ingest.adapters.memory.faults import Faults
 from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.errors import Transient
-from ocp_ingest.core.lifecycle import CallPolicy
 from tests.audit.stream import SHARD, Record, Recorder, batch, record
 from tests.contracts import samples
 
@@ -31,7 +31,7 @@ class Site:
 
     def __init__(self, aws: Recorder) -> None:
         self.aws = aws
-        self.calls = AwsCallStore(aws, CallPolicy())
+        self.calls = AwsCallStore(aws, Deriving())
         self.incidents = MemoryIncidents(MemoryState(), Faults())
         self.archive = Archive(aws, self.incidents)
 
@@ -97,7 +97,7 @@ async def test_another_table_is_rebuilt_from_the_archive_alone(site: Site) -> No
         )  # fmt: skip
     assert await site.calls.load("c1") is None
     events = rules.read_back(await site.lines(), "c1")["c1"]
-    await AwsCallStore(site.aws, CallPolicy()).append(events)
+    await AwsCallStore(site.aws, Deriving()).append(events)
     assert await site.calls.load("c1") == record_before
 
 

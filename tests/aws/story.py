@@ -27,12 +27,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ocp_ingest.adapters.aws.seal_book import SK_LINKS
 from ocp_ingest.adapters.aws.table import SK_EVENT, SK_RECORD, call_id_of, event_key
+from ocp_ingest.adapters.signing import FileSigner
 from ocp_ingest.demo.client import Client
 from ocp_ingest.demo.compare import Compared, audit, compare
 from ocp_ingest.demo.processes import Processes
 from ocp_ingest.demo.setting import Place, prepare, write_config
 from tests.aws.clients import client
+from tests.aws.people import Door, visit
 from tests.aws.servers import launch, provision
 from tests.aws.servers.fetch import ROOT, Servers
 from tests.aws.servers.launch import Server
@@ -59,9 +62,11 @@ RECORD_BYTES_MAX: Final = 1024
 # What a process on this machine is told otherwise than a container: where the stand-ins are and
 # where its own files go. Tokens come from the platform's own issuer: Cognito is not made.
 OVERRIDDEN: Final = ("OCP_INGEST_AUTH__", "OCP_INGEST_DATA__", "OCP_INGEST_OCP__SPOOL_DIR",
-                     "OCP_INGEST_SERVER__")  # fmt: skip
+                     "OCP_INGEST_SERVER__", "OCP_INGEST_CONSOLE__", "OCP_INGEST_ALERTS__",
+                     "OCP_INGEST_EVIDENCE__")  # fmt: skip
 SERVICES: Final = ("dynamodb", "s3", "sqs", "stepfunctions", "scheduler", "lambda",
-                   "secretsmanager", "sts", "cloudwatch", "ssm")  # fmt: skip
+                   "secretsmanager", "sts", "cloudwatch", "ssm", "sns", "kms")  # fmt: skip
+SEAL: Final = "ocp-ingest-seal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,9 @@ class Story:
         self.serve = self._process("serve", self.made.tasks["ingest"], "/readyz", wait=False)
         for number in range(self.workers):
             self.start_worker(number, wait=False)
-        # What this harness asks goes to an API of its own, whose requests are not counted.
+        # What this harness and its people ask goes to an API of its own, whose requests are not
+        # counted.
+        self.door = Door.at(f"http://127.0.0.1:{self.ports['serve-reader']}")
         self.reader = self._process("serve-reader", self.made.tasks["ingest"], "/readyz",
                                     wait=False)  # fmt: skip
         for process in (self.serve, self.reader, *self.worker):
@@ -168,6 +175,7 @@ class Story:
             "localstack": self.localstack.url, "functions": self.functions.url,
             "origin_ms": self.place.state.origin_ms, "scale": self.speed,
             "real_origin_s": self.real_s, "duplicates": DUPLICATES, "seed": self.seed,
+            "real": [SEAL],
         }  # fmt: skip
         self.clock = self._ours("clock", "tests.aws.servers.scheduler_clock", json.dumps(clock),
                                 ready="/__stats")  # fmt: skip
@@ -230,6 +238,7 @@ class Story:
         env = launch.environment(**(_kept(variables) | self._common()))
         if name == "serve-reader":
             env["OCP_INGEST_AWS__ENDPOINTS"] = self._endpoints("")
+            env |= self.door.environment()
         env["OCP_INGEST_DATA__DIR"] = str(self.folder / name / "data")
         server = Server(
             name,
@@ -246,7 +255,14 @@ class Story:
             "OCP_INGEST_AWS__ENDPOINTS": self._endpoints(self.proxy.url),
             # The demo's calls wait half a day for each other; here each hour takes seconds.
             "OCP_INGEST_STAGE2__GATHER_MS": str(GATHER_MS),
+            "OCP_INGEST_EVIDENCE__KEY_FILE": str(self._signing_key()),
         }
+
+    def _signing_key(self) -> Path:
+        path = self.folder / "seals.key"
+        if not path.exists():
+            FileSigner(path)
+        return path
 
     def _endpoints(self, proxy: str) -> str:
         """A TOML table; without a proxy the stand-ins themselves."""
@@ -333,6 +349,24 @@ class Story:
             compared, differences, terms, self.operations(compared), status["push"],
             status["exports"], self.archived(),
         )  # fmt: skip
+
+    def people(self) -> None:
+        """A visit at the console; after `verdict`, whose copy of the buckets it needs."""
+        calls = [self._plain(call) for call in self.platform.calls()]
+        visit(self.door, self.platform, calls, self.folder / "buckets" / "recordings")
+
+    def sealed(self) -> int:
+        """Lets the sealer do what waits; how many events are in the calls' chains."""
+        while _ask(f"{self.functions.url}/{SEAL}", {})["links"]:
+            pass
+        pages = client("dynamodb", self.dynamodb.url).get_paginator("scan").paginate(
+            TableName=TABLE, FilterExpression="begins_with(sk, :links)",
+            ExpressionAttributeValues={":links": {"S": SK_LINKS}},
+        )  # fmt: skip
+        last: dict[str, int] = {}
+        for item in (item for page in pages for item in page["Items"]):
+            last[item["pk"]["S"]] = max(last.get(item["pk"]["S"], 0), int(item["k"]["N"]))
+        return sum(last.values())
 
     def archived(self) -> Archived:
         """The audit archive once the stream has run dry, held against the table."""
@@ -497,6 +531,12 @@ def _post(url: str, body: object) -> None:
     request = urllib.request.Request(url, data=json.dumps(body).encode(), method="POST")
     with urllib.request.urlopen(request, timeout=60):
         return
+
+
+def _ask(url: str, body: object) -> Any:
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        return json.load(answer)
 
 
 __all__ = ["RECORD_BYTES_MAX", "SPEED", "Place", "Story", "Verdict", "item_bytes"]

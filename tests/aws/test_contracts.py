@@ -51,7 +51,10 @@ def run(
 def test_everything_in_the_table_on_dynamodb_local(dynamodb: str, tmp_path: Path) -> None:
     files = [
         "tests/contracts/test_call_store.py", "tests/contracts/test_evidence.py",
-        "tests/contracts/test_export_book.py", "tests/aws_adapters/test_call_store_aws.py",
+        "tests/contracts/test_export_book.py", "tests/contracts/test_call_pages.py",
+        "tests/contracts/test_figures.py", "tests/contracts/test_alert_book.py",
+        "tests/contracts/test_bulk_book.py", "tests/contracts/test_desk_notes.py",
+        "tests/aws_adapters/test_call_store_aws.py", "tests/aws_adapters/test_desk_aws.py",
         "tests/aws_adapters/test_evidence_aws.py", "tests/aws_adapters/test_export_book_aws.py",
     ]  # fmt: skip
     run(tmp_path, files, {CALLS: dynamodb})

@@ -40,6 +40,8 @@ def template(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> dict
     folder = tmp_path_factory.mktemp("synth")
     place = prepare(folder / "demo", 1, 1)
     config = write_config(place, port=1, sim_port=1, speed=1.0, real_s=0.0)
+    with config.open("a") as file:
+        file.write('\n[console]\npublic_url = "https://calls.example.com"\n')
     try:
         return provision.synthesise(config, folder / "out")
     except Missing as missing:
@@ -81,6 +83,9 @@ def test_a_bad_day_ends_as_it_should(tell: Telling) -> None:
     assert verdict.operations["schedules"]["duplicates"] > 0, "each timer rang once only"
     # An execution that nobody foresaw would have ended in an incident.
     assert set(verdict.operations["executions"]) <= {"SUCCEEDED", "RUNNING"}
+    # After the day: every event has its link in a chain, and people find what the ledger says.
+    assert story.sealed() == len(verdict.archive.in_table)
+    story.people()
 
 
 @pytest.mark.timeout(900)

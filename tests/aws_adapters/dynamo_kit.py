@@ -12,9 +12,9 @@ from ocp_ingest.adapters.aws.call_store import AwsCallStore
 from ocp_ingest.adapters.aws.dynamo import Item, key
 from ocp_ingest.adapters.aws.session import Aws, Service
 from ocp_ingest.adapters.aws.settings import AwsSettings
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.ports import Pending
 from tests.aws.clients import client
 from tests.aws.servers import launch
@@ -85,9 +85,9 @@ def remove(where: AwsSettings, call_id: str, sk: str) -> None:
     observer(where).delete_item(TableName=where.table, Key=asked)
 
 
-def store(aws: Aws, policy: CallPolicy | None = None) -> AwsCallStore:
+def store(aws: Aws, deriving: Deriving | None = None) -> AwsCallStore:
     """A call store that never waits long."""
-    return AwsCallStore(aws, policy or CallPolicy(), chance=lambda: 0.1)
+    return AwsCallStore(aws, deriving or Deriving(), chance=lambda: 0.1)
 
 
 async def seen(

@@ -45,7 +45,7 @@ def url() -> str:
     # All of its files go into the folder; SERVICES keeps it from listening for others.
     env = launch.environment(
         GATEWAY_PORT=str(port), BIND_HOST="127.0.0.1", LOG_LEVEL="ERROR", TMPDIR=str(folder),
-        SERVICES="dynamodb,sqs,s3,scheduler,sts",
+        SERVICES="dynamodb,sqs,s3,scheduler,sts,sns",
     )  # fmt: skip
     command = [sys.executable, "-m", "ministack"]
     address = f"http://127.0.0.1:{port}"

@@ -16,7 +16,7 @@ from ocp_ingest.adapters.aws.call_store import AwsCallStore
 from ocp_ingest.adapters.aws.dynamo import Item, key
 from ocp_ingest.adapters.aws.session import Aws
 from ocp_ingest.adapters.aws.settings import AwsSettings
-from ocp_ingest.adapters.journal import derive
+from ocp_ingest.adapters.journal import Deriving, derive
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.errors import Invalid, Terminal, TooLarge, Transient
 from ocp_ingest.core.events import Event, canonical_hash
@@ -130,10 +130,10 @@ class TestCrashes:
             assert {e.body_hash or e.event_id for e in journal} == {
                 e.body_hash or e.event_id for e in whole
             }
-            assert [p.at_ms for p in due] == [derive(record, CallPolicy()).pend_at][: len(due)]
-            assert bool(due) == (derive(record, CallPolicy()).pend_at is not None)
+            assert [p.at_ms for p in due] == [derive(record, Deriving()).pend_at][: len(due)]
+            assert bool(due) == (derive(record, Deriving()).pend_at is not None)
             assert set(owners.values()) <= {call}
-            at_ms = derive(record, CallPolicy()).started_at
+            at_ms = derive(record, Deriving()).started_at
             page = await calls.page(CallQuery(from_ms=at_ms, to_ms=at_ms + 1))
             assert record in page.calls
             opening = dynamo_kit.item(other.settings, call, table.SK_OPENING)
@@ -423,7 +423,7 @@ class TestDamage:
 
 
 class TestPolicies:
-    NEW: Final = CallPolicy(recording_off_groups=("g1",))
+    NEW: Final = Deriving(CallPolicy(recording_off_groups=("g1",)))
 
     async def test_a_changed_policy_is_walked_through_once_in_bounded_steps(
         self, aws: FaultyAws, other: Aws

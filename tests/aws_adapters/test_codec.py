@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from ocp_ingest.adapters.aws import call_index, codec, table, words
 from ocp_ingest.adapters.aws.dynamo import Item, b, key
 from ocp_ingest.adapters.aws.journal_items import item_of
-from ocp_ingest.adapters.journal import derive
+from ocp_ingest.adapters.journal import Deriving, derive
 from ocp_ingest.core.call import Call, fold, merge, new
 from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import CallPolicy
 from tests.aws_adapters.population import journals as simulated
 from tests.core.strategies import LAW, journals
 
@@ -67,7 +66,7 @@ def item_bytes(item: Item) -> int:
 
 def record_item(call: Call) -> Item:
     """The item that a record has."""
-    row = derive(call, CallPolicy())
+    row = derive(call, Deriving())
     where = key(table.call_key(call.call_id), table.SK_RECORD)
     body = {table.RECORD: b(codec.encode_call(call))}
     return where | call_index.columns(call.call_id, row) | body

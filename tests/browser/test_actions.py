@@ -47,7 +47,11 @@ def test_a_closed_call_is_reopened_tried_again_and_marked_absent(
 
 
 def test_a_call_is_released_from_quarantine(demo: Demo, chromium: Browser) -> None:
-    call_id = demo.one("quarantined")
+    # Not one whose bytes are unusable: the newcomer's story needs that.
+    call_id = next(
+        one["call_id"] for one in demo.calls("--outcome", "quarantined")
+        if not any(recording["problems"] for recording in one["recordings"])
+    )  # fmt: skip
     with visitor(chromium, demo) as someone:
         call(someone.log_in("operator"), call_id)
         someone.ask("Accept it as it is", REASON)
@@ -181,7 +185,7 @@ def test_nobody_sees_the_calls_of_another_line_of_business(demo: Demo, chromium:
         someone.log_in("cards-operator")
         text = someone.text()
         assert "cards" in text
-        assert "banking" not in text
+        assert "banking" not in text, text
         page = someone.go("/calls")
         page.locator("input[name=q]").fill(banking)
         page.keyboard.press("Enter")

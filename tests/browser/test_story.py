@@ -19,7 +19,10 @@ def test_from_the_overview_to_the_reason_to_the_request(demo: Demo, chromium: Br
         page.locator(".equation a.warn").click()
         page.wait_for_url(re.compile("outcome=quarantined|term=quarantined"))
         someone.picture("story-2-quarantined", full=False)
-        page.locator("table.calls a.call-id").first.click()
+        # One whose recording has something wrong with it, as its row says.
+        faulty = page.locator(".problems .badge--warn")
+        row = page.locator("table.calls tbody tr").filter(has=faulty)
+        row.locator("a.call-id").first.click()
         page.wait_for_url(re.compile("/calls/"))
         # Why it is there, in words, and what was wrong with the bytes.
         why = page.locator(".call-why")

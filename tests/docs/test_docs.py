@@ -155,7 +155,8 @@ def _example() -> dict[str, Any]:
 EXAMPLE: Final = _example()
 # Tables whose entries a site names itself.
 _NAMED: Final = {"auth.clients.<id>": "auth.clients.ocp", "lob.<name>.rules": "lob.sales.rules",
-                 "lob.<name>": "lob.sales"}  # fmt: skip
+                 "lob.<name>": "lob.sales",
+                 "console.oidc.groups.<name>": "console.oidc.groups.night-shift"}  # fmt: skip
 
 
 def _section(path: str) -> Any:

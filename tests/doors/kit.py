@@ -15,6 +15,7 @@ import msgspec
 from yarl import URL
 
 from ocp_ingest import config as config_reader
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.memory.call_store import MemoryCallStore
 from ocp_ingest.adapters.memory.clock import ManualClock
 from ocp_ingest.adapters.memory.evidence import MemoryEvidence, MemoryIncidents
@@ -73,7 +74,7 @@ def memory_world(config: Config, state: MemoryState, faults: Faults) -> World:
     return World(
         settings=settings,
         clock=clock,
-        calls=MemoryCallStore(state, faults, settings.policy),
+        calls=MemoryCallStore(state, faults, Deriving.of(settings)),
         evidence=MemoryEvidence(state, faults),
         incidents=MemoryIncidents(state, faults),
         recordings=WatchedStore(state, faults),

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.memory.call_store import MemoryCallStore
 from ocp_ingest.adapters.memory.clock import ManualClock
 from ocp_ingest.adapters.memory.evidence import MemoryEvidence, MemoryIncidents
@@ -98,7 +99,7 @@ class Stage:
         return World(
             settings=self.settings,
             clock=self.clock,
-            calls=MemoryCallStore(state, faults, self.settings.policy),
+            calls=MemoryCallStore(state, faults, Deriving.of(self.settings)),
             evidence=MemoryEvidence(state, faults, items_max=limits.evidence_items_max),
             incidents=MemoryIncidents(state, faults),
             recordings=MemoryRecordingStore(state, faults),

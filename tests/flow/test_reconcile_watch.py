@@ -27,6 +27,33 @@ async def test_a_silent_subscription_is_seen_and_heals_with_the_next_streamed_re
     assert [i.kind for i in theatre.stage.state.incidents].count("subscription_silent") == 1
 
 
+async def test_a_group_of_which_not_even_cdrs_come_any_more_is_silent_until_one_comes() -> None:
+    """A hundred calls in two hours of a week ago, and none today."""
+    theatre, key = Theatre(), f"subscription_silent:{GROUP}"
+    for n in range(100):
+        call = await theatre.announced(f"c{n}", HOUR_0 + n * MINUTE_MS)
+        assert call.audio is not None
+        await theatre.streamed(call.audio, call.file_name)
+    await theatre.live(7 * DAY_MS - HOUR_MS, every_ms=12 * HOUR_MS)
+    assert theatre.incidents(open_only=False) == {}
+    await theatre.run_for(HOUR_0 + 7 * DAY_MS + 2 * HOUR_MS - theatre.clock.now_ms())
+    await theatre.sweep()
+    assert "nothing came for 2 h" in theatre.incidents()[key].text
+    await theatre.announced("late", theatre.clock.now_ms())
+    await theatre.sweep()
+    assert key not in theatre.incidents()
+
+
+async def test_a_quiet_hour_after_a_quiet_hour_is_no_incident() -> None:
+    theatre = Theatre()
+    for n in range(99):
+        call = await theatre.announced(f"c{n}", HOUR_0 + n * MINUTE_MS)
+        assert call.audio is not None
+        await theatre.streamed(call.audio, call.file_name)
+    await theatre.live(8 * DAY_MS, every_ms=HOUR_MS)
+    assert theatre.incidents(open_only=False) == {}
+
+
 async def test_where_recording_is_off_silence_is_no_incident() -> None:
     plan = settings()
     policy = plan.policy.__class__(recording_off_groups=(GROUP,))

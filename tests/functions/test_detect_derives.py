@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from ocp_ingest.adapters.aws.call_store import AwsCallStore
 from ocp_ingest.adapters.aws.session import Aws
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.entrypoints.functions import detect
 from ocp_ingest.entrypoints.functions.runtime import Functions
 from tests.aws_adapters import dynamo_kit, s3_kit
 from tests.contracts import samples
 
-NEW = CallPolicy(recording_off_groups=("g1",))
+NEW = Deriving(CallPolicy(recording_off_groups=("g1",)))
 PLENTY_MS, LITTLE_MS = 900_000, 60_000
 
 

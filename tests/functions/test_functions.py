@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
+from ocp_ingest.adapters.memory.desk import memory_desk
 from ocp_ingest.adapters.memory.export_book import MemoryExportBook
 from ocp_ingest.adapters.memory.faults import Faults
 from ocp_ingest.bootstrap_aws import AwsRuntime
@@ -76,7 +77,10 @@ class Site:
         stage2 = Stage2(
             api=cloud.ocp, book=book, groups=(GROUP,), owner="p", real=cloud.clock, census=False
         )
-        yield AwsRuntime(config=Config(), world=world, book=book, aws=self.aws), stage2
+        desk = memory_desk(world, book, cloud.stage.state, Faults())
+        yield (
+            AwsRuntime(config=Config(), world=world, book=book, desk=desk, aws=self.aws), stage2
+        )  # fmt: skip
 
 
 @pytest.fixture

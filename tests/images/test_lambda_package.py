@@ -38,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_are_the_functions_that_the_template_names() -> None:
     assert set(HANDLERS) >= {
         "archive", "dead_letters", "detect", "export", "finish", "metadata", "puller",
+        "seal",
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ EVERYTHING = {
     "interface_endpoints": "true", "tracing": "true", "object_lock": "COMPLIANCE:30",
     "client_cidrs": "192.0.2.0/24,198.51.100.0/24", "alarm_mail": "oncall@example.com",
     "eraser_roles": "arn:aws:iam::111122223333:role/eraser", "nat_gateways": "1",
-    "reserve_concurrency": "false",
+    "reserve_concurrency": "false", "console_cidrs": "10.0.0.0/8,192.0.2.0/24",
 }  # fmt: skip
 
 

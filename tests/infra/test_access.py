@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from ocp_ingest.bootstrap_aws import SHELF_PREFIX
 from tests.infra.iam import Policies, Request, allowed, policies
 from tests.infra.template import ACCOUNT, REGION, Template
 
@@ -101,6 +102,40 @@ def test_only_the_worker_becomes_a_copier(template: Template, held: Policies) ->
         assert "TaskRolesWorker" in who[0]
 
 
+def hears(template: Template, held: Policies, bucket: str) -> set[str]:
+    """Roles that can read what lies in a bucket, and decrypt it."""
+    key = key_of(template, bucket)
+    return {
+        role for role in held.identity
+        if may(held, role, "s3:GetObject", f"{PREFIX}{bucket}/{KEY}")
+        and may(held, role, "kms:Decrypt", key, **via("s3"))
+    }  # fmt: skip
+
+
+def test_recordings_are_heard_through_the_api_alone_besides_their_copier(
+    template: Template, held: Policies
+) -> None:
+    api = role_of(held, "TaskRolesIngest")
+    for bucket in LOBS:
+        assert hears(template, held, bucket) == {api, copier_of(template, bucket)}
+    assert hears(template, held, "quarantine") == {api, role_of(held, "TaskRolesWorker")}
+
+
+def test_the_api_changes_nothing_of_what_it_plays(held: Policies) -> None:
+    api = role_of(held, "TaskRolesIngest")
+    assert writable(held, api) == set()
+    for bucket in (*LOBS, "quarantine"):
+        for action in WRITES:
+            assert not may(held, api, action, f"{PREFIX}{bucket}/{KEY}"), (bucket, action)
+
+
+def test_where_no_console_is_served_the_api_hears_nothing(smallest: Template) -> None:
+    held = policies(smallest)
+    api = role_of(held, "TaskRolesIngest")
+    for bucket in ("lob-unassigned", "quarantine"):
+        assert api not in hears(smallest, held, bucket)
+
+
 def test_the_worker_itself_can_touch_no_line_of_business(held: Policies) -> None:
     (worker,) = [role for role in held.identity if "TaskRolesWorker" in role]
     for bucket in LOBS:
@@ -160,7 +195,8 @@ def test_a_key_is_of_no_use_but_through_the_service_that_holds_the_data(
 RIGHTS: Final = (
     ("TaskRolesIngest", "landing", ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
      ("s3:DeleteObjectVersion", "s3:BypassGovernanceRetention")),
-    ("TaskRolesIngest", "quarantine", (), ("s3:PutObject", "s3:GetObject")),
+    ("TaskRolesIngest", "quarantine", ("s3:GetObject",), ("s3:PutObject", "s3:DeleteObject")),
+    ("TaskRolesIngest", "archive", (), ("s3:PutObject", "s3:GetObject")),
     ("TaskRolesWorker", "landing", ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
      ("s3:DeleteObjectVersion",)),
     ("TaskRolesWorker", "quarantine", ("s3:PutObject", "s3:GetObject"), ("s3:DeleteObject",)),
@@ -207,7 +243,7 @@ WRITE: Final = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"
 CALLS: Final = (
     *((role, (*READ, *WRITE), TABLE) for role in (
         "TaskRolesIngest", "TaskRolesWorker", "Roledetect", "Roleexport", "Rolepuller",
-        "Rolemetadata", "Rolefinish", "Roledeadletters", "Rolearchive")),
+        "Rolemetadata", "Rolefinish", "Roledeadletters", "Rolearchive", "Roleseal")),
     *((role, ("dynamodb:Query",), f"{TABLE}/index/pending") for role in (
         "TaskRolesIngest", "Roledetect", "Rolearchive")),
     *((role, ("secretsmanager:GetSecretValue",), SECRET) for role in (
@@ -230,6 +266,8 @@ CALLS: Final = (
     ("PollRole", ("lambda:InvokeFunction",), f"arn:aws:lambda:{HERE}:function:ocp-ingest-puller"),
     ("RecountRole", ("lambda:InvokeFunction",),
      f"arn:aws:lambda:{HERE}:function:ocp-ingest-archive"),
+    ("SealRole", ("lambda:InvokeFunction",),
+     f"arn:aws:lambda:{HERE}:function:ocp-ingest-seal"),
     ("Rolearchive", ("sqs:SendMessage",), queue("archive-dead")),
     *((role, ("sqs:SendMessage",), queue("function-dead")) for role in (
         "Roledetect", "Rolepuller", "Rolearchive")),
@@ -247,7 +285,7 @@ KEYS: Final = (
       "PollRole", "SweepRole"), "kms:GenerateDataKey", "KeysMessages", "sqs"),
     (("TaskRolesIngest", "TaskRolesWorker", "Roleexport"), "kms:GenerateDataKey", "KeysMedia",
      "s3"),
-    (("Rolearchive",), "kms:GenerateDataKey", "KeysArchive", "s3"),
+    (("Rolearchive", "Roleseal"), "kms:GenerateDataKey", "KeysArchive", "s3"),
     (("StateMachineRole", "Rolepuller"), "kms:GenerateDataKey", "KeysMessages", None),
     (("PollRole",), "kms:Decrypt", "KeysMessages", None),
 )  # fmt: skip
@@ -289,6 +327,37 @@ def test_nobody_but_its_function_adds_to_the_archive_and_nobody_removes_from_it(
         can = {a for a in WRITES if may(held, role, a, f"{PREFIX}archive/{KEY}")}
         assert can == ({"s3:PutObject", "s3:AbortMultipartUpload"}
                        if "FunctionsRolearchive" in role else set())  # fmt: skip
+
+
+def test_nobody_but_its_function_makes_a_seal(template: Template, held: Policies) -> None:
+    """Who writes what happened can't sign that it did, and the other way about."""
+    signing, _ = template.named("AWS::KMS::Key", "Description", "Seals of the days")
+    key = template.attribute(signing, "Arn")
+    for role in held.identity:
+        can = {a for a in WRITES if may(held, role, a, f"{PREFIX}archive/{SHELF_PREFIX}days/x")}
+        signs = may(held, role, "kms:Sign", key)
+        assert (can, signs) == (({"s3:PutObject"}, True) if "Roleseal" in role else (set(), False))
+    sealer = role_of(held, "Roleseal")
+    assert may(held, sealer, "kms:GetPublicKey", key)
+    assert may(held, sealer, "s3:GetObject", f"{PREFIX}archive/{SHELF_PREFIX}days/x")
+    assert not may(held, sealer, "s3:GetObject", f"{PREFIX}archive/{KEY}")
+
+
+def test_the_api_alone_tells_people(template: Template, held: Policies) -> None:
+    topics = {t["TopicName"]: template.attribute(n, "TopicArn")
+              for n, t in template.of_type("AWS::SNS::Topic")}  # fmt: skip
+    who = {name: {role for role in held.identity if may(held, role, "sns:Publish", arn)}
+           for name, arn in topics.items()}  # fmt: skip
+    api = role_of(held, "TaskRolesIngest")
+    assert who == {"ocp-ingest-alerts": {api}, "ocp-ingest-alarms": set()}
+    _, topic = template.named("AWS::SNS::Topic", "TopicName", "-alerts")
+    assert may(held, api, "kms:GenerateDataKey", topic["KmsMasterKeyId"], **via("sns"))
+
+
+def test_what_cookies_are_sealed_with_is_handed_to_the_api_alone(held: Policies) -> None:
+    secret = f"arn:aws:secretsmanager:{HERE}:secret:ocp-ingest/console"
+    readers = {r for r in held.identity if may(held, r, "secretsmanager:GetSecretValue", secret)}
+    assert readers == {role_of(held, "ServicesExecutioningest")}
 
 
 def test_nothing_is_done_without_tls(held: Policies) -> None:

@@ -56,7 +56,8 @@ def test_every_alarm_names_its_page_and_the_page_is_there(template: Template) ->
 
 
 def test_every_alarm_is_heard(template: Template) -> None:
-    (topic,) = [template.attribute(n, "TopicArn") for n, _ in template.of_type("AWS::SNS::Topic")]
+    name, _ = template.named("AWS::SNS::Topic", "TopicName", "-alarms")
+    topic = template.attribute(name, "TopicArn")
     for name, alarm in alarms(template).items():
         assert topic in alarm["AlarmActions"], name
         assert alarm["OKActions"] == [topic], name
@@ -66,10 +67,12 @@ def test_every_alarm_is_heard(template: Template) -> None:
 
 
 def test_the_topic_is_encrypted_and_lets_alarms_and_budgets_in(template: Template) -> None:
-    assert template.one("AWS::SNS::Topic")["KmsMasterKeyId"].startswith("arn:aws:kms:")
-    text = str(template.one("AWS::SNS::TopicPolicy"))
-    for part in ("cloudwatch.amazonaws.com", "budgets.amazonaws.com", "aws:SecureTransport"):
-        assert part in text
+    for _, topic in template.of_type("AWS::SNS::Topic"):
+        assert topic["KmsMasterKeyId"].startswith("arn:aws:kms:")
+    texts = [str(policy) for _, policy in template.of_type("AWS::SNS::TopicPolicy")]
+    assert all("aws:SecureTransport" in text for text in texts)
+    (ours,) = [text for text in texts if "cloudwatch.amazonaws.com" in text]
+    assert "budgets.amazonaws.com" in ours
 
 
 def metrics(alarm: dict[str, Any]) -> list[tuple[str, str, dict[str, str]]]:

@@ -9,7 +9,9 @@ import pytest
 
 from ocp_ingest import config as config_module
 from ocp_ingest.adapters.aws.settings import AwsSettings
+from ocp_ingest.adapters.notify.settings import Sns
 from ocp_ingest.config_model import Config
+from ocp_ingest.entrypoints.console.app import lacks
 from tests.infra.synthesis import PLATFORM
 from tests.infra.template import Template
 
@@ -44,7 +46,7 @@ def read(variables: dict[str, str]) -> Config:
 
 def test_every_process_has_a_complete_and_coherent_configuration(template: Template) -> None:
     found = processes(template)
-    assert len(found) == 9
+    assert len(found) == 10
     for name, variables in found.items():
         config = read(variables)
         assert config.aws.table == "ocp-ingest", name
@@ -60,6 +62,45 @@ def test_every_field_of_the_section_is_set_or_has_a_reason(template: Template) -
             assert given == getattr(AwsSettings(), field.name), field.name
         else:
             assert given, f"aws.{field.name} is not set by the template"
+
+
+def test_the_console_is_served_by_the_api_alone_and_lacks_nothing(template: Template) -> None:
+    section = "OCP_INGEST_CONSOLE__OIDC__ISSUER"
+    assert [name for name, given in processes(template).items() if section in given] == ["ingest"]
+    variables = processes(template)["ingest"]
+    config = read({**variables, **dict.fromkeys(secrets_of(template, "ingest"), "k" * 64)})
+    assert lacks(config.console) == ""
+    assert config.console.proxies == 1  # the load balancer, whose X-Forwarded-For is believed
+    assert config.console.oidc.issuer == config.auth.issuer
+    assert config.console.oidc.client_id not in config.auth.clients
+    groups = {name: (group.role, group.lobs) for name, group in config.console.oidc.groups.items()}
+    assert groups == {"duty": ("operator", ("*",)), "sales-leads": ("viewer", ("sales",))}
+    (channel,) = config.alerts.channels
+    assert isinstance(channel, Sns)
+    assert channel.topic_arn.endswith(":ocp-ingest-alerts")
+
+
+def test_a_platform_without_an_address_for_people_serves_no_console(smallest: Template) -> None:
+    found = processes(smallest)["ingest"]
+    assert found["OCP_INGEST_CONSOLE__ENABLED"] == "false"
+    assert secrets_of(smallest, "ingest") == []
+    assert "OCP_INGEST_ALERTS__CHANNELS" in found  # alerts reach people all the same
+
+
+def secrets_of(template: Template, container_name: str) -> list[str]:
+    """Variables that Fargate fills from Secrets Manager."""
+    for _, task in template.of_type("AWS::ECS::TaskDefinition"):
+        (container,) = task["ContainerDefinitions"]
+        if container["Name"] == container_name:
+            return [secret["Name"] for secret in container.get("Secrets", ())]
+    raise AssertionError(f"there is no {container_name}")
+
+
+def test_seals_are_signed_by_the_key_that_was_made_for_it(template: Template) -> None:
+    name, made = template.named("AWS::KMS::Key", "Description", "Seals of the days")
+    assert (made["KeySpec"], made["KeyUsage"]) == ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY")
+    variables = processes(template)["ocp-ingest-seal"]
+    assert read(variables).evidence.kms_key == template.attribute(name, "Arn")
 
 
 def test_the_worker_alone_is_told_of_the_copiers(template: Template) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import pytest
+
 from infra.ocp_infra import reasons, settings
 from ocp_ingest.adapters.aws.table import EXPIRES_ATTRIBUTE, TABLE
+from ocp_ingest.core.access import ROLES
 from ocp_ingest.core.limits import Limits
 from ocp_ingest.core.settings import Settings
+from ocp_ingest.entrypoints.console.page import url
 from tests.infra.synthesis import PLATFORM, ROOT
 from tests.infra.template import Template
 from tools import build_lambda
@@ -174,9 +178,11 @@ def test_each_line_of_business_has_a_key_of_its_own(any_template: Template) -> N
     assert len(set(keys)) == len(keys)
 
 
-def test_every_key_rotates(any_template: Template) -> None:
+def test_every_key_rotates_that_can(any_template: Template) -> None:
+    """A key that signs does not: what it signed must stay verifiable (KMS rotates no such key)."""
     for name, key in any_template.of_type("AWS::KMS::Key"):
-        assert key["EnableKeyRotation"] is True, name
+        signs = key.get("KeyUsage") == "SIGN_VERIFY"
+        assert (key.get("EnableKeyRotation") is True) is not signs, name
 
 
 def rules_of(template: Template, bucket: str) -> dict[str, dict[str, Any]]:
@@ -269,7 +275,7 @@ def test_a_function_is_given_a_sixth_of_its_queues_visibility(template: Template
 def test_each_function_has_a_handler_a_role_and_a_log_of_its_own(any_template: Template) -> None:
     functions = dict(any_template.of_type("AWS::Lambda::Function"))
     groups = {g["LogGroupName"]: g for _, g in any_template.of_type("AWS::Logs::LogGroup")}
-    assert len({f["Role"] for f in functions.values()}) == len(functions) == 7
+    assert len({f["Role"] for f in functions.values()}) == len(functions) == 8
     for name, function in functions.items():
         package, _, attribute = function["Handler"].rpartition(".")
         assert attribute == "handler"
@@ -294,7 +300,7 @@ def test_an_asynchronous_call_that_fails_ends_in_a_queue(any_template: Template)
     configured = {
         c["FunctionName"]: c for _, c in any_template.of_type("AWS::Lambda::EventInvokeConfig")
     }
-    asynchronous = {"ocp-ingest-detect", "ocp-ingest-puller", "ocp-ingest-archive"}
+    asynchronous = {f"ocp-ingest-{name}" for name in ("detect", "puller", "archive", "seal")}
     assert configured.keys() == asynchronous
     for config in configured.values():
         target = config["DestinationConfig"]["OnFailure"]["Destination"]
@@ -314,9 +320,10 @@ def test_the_stream_is_halved_until_the_bad_record_is_found(template: Template) 
 
 
 def test_no_secret_is_in_the_template(any_template: Template) -> None:
-    secret = any_template.one("AWS::SecretsManager::Secret")
-    assert "SecretString" not in secret
-    assert secret["GenerateSecretString"]["SecretStringTemplate"] == "{}"
+    for _, secret in any_template.of_type("AWS::SecretsManager::Secret"):
+        assert "SecretString" not in secret
+        assert secret["GenerateSecretString"].get("SecretStringTemplate", "{}") == "{}"
+        assert secret["GenerateSecretString"]["PasswordLength"] >= 64
     text = json.dumps(any_template.body).lower()
     for word in ('"secretstring"', "begin private key", "akia"):
         assert word not in text
@@ -324,13 +331,60 @@ def test_no_secret_is_in_the_template(any_template: Template) -> None:
 
 def test_clients_hold_the_scopes_of_the_configuration(template: Template) -> None:
     made = {c["ClientName"]: c for _, c in template.of_type("AWS::Cognito::UserPoolClient")}
-    assert set(made) == {"operator", "ocp", "reporting"}
+    assert set(made) == {"operator", "ocp", "reporting", "console"}
     for name, scopes in (("ocp", ["ingest"]), ("reporting", ["read"]),
                          ("operator", ["ingest", "operate", "read"])):  # fmt: skip
         assert made[name]["AllowedOAuthFlows"] == ["client_credentials"]
         assert made[name]["GenerateSecret"] is True
         got = sorted(s.rpartition("/")[2] for s in made[name]["AllowedOAuthScopes"])
         assert got == scopes, name
+
+
+def test_people_log_in_by_a_code_with_a_second_factor_and_get_no_scope_of_the_api(
+    template: Template,
+) -> None:
+    client = {c["ClientName"]: c for _, c in template.of_type("AWS::Cognito::UserPoolClient")}[
+        "console"
+    ]
+    assert client["AllowedOAuthFlows"] == ["code"]
+    assert client["GenerateSecret"] is False  # PKCE, which the console always uses, proves it
+    assert set(client["AllowedOAuthScopes"]) == {"openid", "email", "profile"}
+    where = "https://calls.example.com"
+    assert client["CallbackURLs"] == [where + url("/login/provider")]
+    assert client["LogoutURLs"] == [where + url("/login")]
+    pool = template.one("AWS::Cognito::UserPool")
+    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is True
+    assert (pool["MfaConfiguration"], pool["EnabledMfas"]) == ("ON", ["SOFTWARE_TOKEN_MFA"])
+    groups = {g["GroupName"] for _, g in template.of_type("AWS::Cognito::UserPoolGroup")}
+    assert groups == {"duty", "sales-leads"}
+
+
+def test_a_platform_with_a_provider_of_its_own_has_no_people_in_the_pool() -> None:
+    tree = {"console": {"public_url": "https://a.example/", "oidc": {"issuer": "https://idp"}}}
+    held = settings.from_tree(tree)
+    assert (held.console_url, held.console_elsewhere) == ("https://a.example", True)
+    assert settings.from_tree({}).console_groups == {
+        role: (role, ("*",)) for role in ("operator", "auditor", "viewer")
+    }
+    assert set(settings.ROLES) == set(ROLES)
+
+
+@pytest.mark.parametrize("given", ["http://calls.example.com", "calls", "https://a.example/x"])
+def test_an_address_that_no_browser_would_keep_a_session_for_is_refused(given: str) -> None:
+    with pytest.raises(settings.Refused, match="public_url"):
+        settings.from_tree({"console": {"public_url": given}})
+
+
+def test_networks_of_people_fit_one_rule_of_a_load_balancer() -> None:
+    with pytest.raises(settings.Refused, match="console_cidrs"):
+        settings.options({"console_cidrs": "10.0.0.0/8,10.1.0.0/16,10.2.0.0/16,10.3.0.0/16"})
+
+
+def test_topics_are_those_of_the_configuration_or_our_own() -> None:
+    assert settings.from_tree({}).alert_topics is None
+    channels = [{"kind": "smtp", "name": "mail"}, {"kind": "sns", "topic_arn": "arn:x"}]
+    held = settings.from_tree({"alerts": {"channels": channels}})
+    assert held.alert_topics == ("arn:x",)
 
 
 def test_everything_that_can_be_tagged_names_the_application(template: Template) -> None:
@@ -345,8 +399,10 @@ def test_a_stack_holds_as_many_lines_of_business_as_are_allowed(
     smallest: Template, everything: Template, template: Template
 ) -> None:
     one, four = len(smallest.resources), len(template.resources)
-    clients = 1  # `reporting`, which the repository's own configuration lacks
-    each = (four - clients - one) / 3
+    # What the repository's own configuration lacks: `reporting`; the console's client, two groups
+    # of people, rule, and key of its cookies.
+    more = 1 + 5
+    each = (four - more - one) / 3
     assert each == int(each)
     most = len(everything.resources) + (settings.LOBS_MAX + 1 - 4) * each
     assert most <= RESOURCES_MAX, most

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.infra.synthesis import ROOT
 from tests.infra.template import Template
@@ -56,21 +57,40 @@ def test_the_load_balancer_speaks_modern_tls_only(any_template: Template) -> Non
     assert attributes["idle_timeout.timeout_seconds"] == "120"
     assert attributes["access_logs.s3.enabled"] == "true"
     assert attributes["deletion_protection.enabled"] == "true"
-    rule = any_template.one("AWS::ElasticLoadBalancingV2::ListenerRule")
-    (paths,) = rule["Conditions"]
+    (paths,) = rule_of(any_template, 10)["Conditions"]
     assert paths["PathPatternConfig"]["Values"] == ["/v1/*", "/schema/*"]
+
+
+def rule_of(template: Template, priority: int) -> dict[str, Any]:
+    """A rule of the listener."""
+    rules = [r for _, r in template.of_type("AWS::ElasticLoadBalancingV2::ListenerRule")]
+    (rule,) = [r for r in rules if r["Priority"] == priority]
+    return rule
+
+
+def test_people_reach_the_console_and_nothing_else_where_it_is_served(
+    template: Template, everything: Template, smallest: Template
+) -> None:
+    (paths,) = rule_of(template, 20)["Conditions"]
+    assert paths["PathPatternConfig"]["Values"] == ["/console", "/console/*"]
+    assert [a["Type"] for a in rule_of(template, 20)["Actions"]] == ["forward"]
+    _, networks = rule_of(everything, 20)["Conditions"]
+    assert networks["SourceIpConfig"]["Values"] == ["10.0.0.0/8", "192.0.2.0/24"]
+    # A cookie is no token: the API's check of tokens must not be before these pages.
+    assert [a["Type"] for a in rule_of(everything, 20)["Actions"]] == ["forward"]
+    assert len(list(smallest.of_type("AWS::ElasticLoadBalancingV2::ListenerRule"))) == 1
 
 
 def test_the_door_can_ask_for_certificates_and_tokens(
     template: Template, everything: Template
 ) -> None:
     def actions(held: Template) -> list[str]:
-        rule = held.one("AWS::ElasticLoadBalancingV2::ListenerRule")
+        rule = rule_of(held, 10)
         return [a["Type"] for a in sorted(rule["Actions"], key=lambda a: a.get("Order", 1))]
 
     assert actions(template) == ["forward"]
     assert actions(everything) == ["jwt-validation", "forward"]
-    (check, _) = everything.one("AWS::ElasticLoadBalancingV2::ListenerRule")["Actions"]
+    (check, _) = rule_of(everything, 10)["Actions"]
     config = check["JwtValidationConfig"]
     assert config["JwksEndpoint"] == f"{config['Issuer']}/.well-known/jwks.json"
     listener = everything.one("AWS::ElasticLoadBalancingV2::Listener")

@@ -20,6 +20,8 @@ SHA256: Final = hashlib.sha256(BODY).hexdigest()
 BUCKET: Final = "lob-banking"
 KEY: Final = f"2026/09/21/{CALL_ID}/{CALL_ID}.wav"
 
+_HOUR_MS: Final = START_MS // HOUR_MS * HOUR_MS
+
 __all__ = ["BODY", "BUCKET", "CALL_ID", "KEY", "SHA256", "cdrs", "job", "journal", "whole_life"]
 
 
@@ -61,7 +63,7 @@ def journal(events: Sequence[Event]) -> dict[str, bytes]:
 def job(key: str, group: str = "emea-retail") -> bytes:
     """A job that has its group's slot."""
     made = ExportJob(
-        job_key=key, ocp_group=group, from_ms=START_MS, to_ms=START_MS + HOUR_MS, attempt=1,
+        job_key=key, ocp_group=group, from_ms=_HOUR_MS, to_ms=_HOUR_MS + HOUR_MS, attempt=1,
         planned_at=START_MS, ready_from=START_MS, alpha_s=1.0, beta_s=1.0, state=State.RUNNING,
     )  # fmt: skip
     return msgspec.msgpack.encode(made)

@@ -12,14 +12,20 @@ from typing import Any, Final
 import msgspec
 
 from ocp_ingest import bootstrap
+from ocp_ingest.adapters.embedded.clock import SystemClock
+from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.tokens.setup import authority
 from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid
+from ocp_ingest.desk.bulk_runner import BulkRunner
+from ocp_ingest.desk.notify import Channels
+from ocp_ingest.entrypoints import duty
 from ocp_ingest.ingest import housekeeping, pipeline, tell
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile import schedule
 from ocp_ingest.reconcile.sweep import Sweeper
-from ocp_ingest.telemetry import log
+from ocp_ingest.reconcile.world import Stage2
+from ocp_ingest.telemetry import Metrics, log, measure_into
 
 
 def run(config: Config) -> None:
@@ -43,14 +49,21 @@ async def serve(config: Config, stop: asyncio.Event | None = None) -> None:
     runtime = bootstrap.embedded(config)
     try:
         async with contextlib.AsyncExitStack() as stack:
+            metrics = Metrics()
+            measure_into(metrics)  # what is started below measures into these
+            await stack.enter_async_context(duty.traced(config.telemetry))
+            channels = await stack.enter_async_context(bootstrap.channels(config))
             tasks = Tasks(stack)
-            sweeper = await _stage2(runtime, stop, stack, tasks)
+            stage2 = await stack.enter_async_context(bootstrap.exports(runtime))
+            sweeper = _sweeping(runtime, stage2, stop, stack, tasks)
             tasks.start("take-up", take_up(runtime.world), lasting=False)
             for number in range(config.limits.workers):
                 tasks.start(f"worker-{number}", pipeline.work(runtime.world, stop))
             tasks.start("housekeeping", housekeeping.run(runtime.world, stop))
+            _seal(runtime, stop, tasks)
+            duty.start(runtime.desk, config, channels, tasks.start, stop, alone=stage2 is None)
             try:
-                await _serve_api(runtime, sweeper, stop, tasks)
+                await _serve_api(runtime, sweeper, stage2, stop, tasks, metrics, channels)
             finally:
                 stop.set()  # also when it could not listen: the loops end by themselves
     finally:
@@ -132,11 +145,21 @@ class Tasks:
             log().error("worker.failed", worker=task.get_name(), error=repr(task.exception()))
 
 
-async def _stage2(
-    runtime: bootstrap.Embedded, stop: asyncio.Event, stack: contextlib.AsyncExitStack,
-    tasks: Tasks,
+def _seal(runtime: bootstrap.Embedded, stop: asyncio.Event, tasks: Tasks) -> None:
+    """Starts the loops that make evidence, and that look whether it still is."""
+    from ocp_ingest.evidence import scrub, sealer
+
+    section = runtime.config.evidence
+    tasks.start("sealer", sealer.run(runtime.evidence, stop, every_s=section.seal_every_s))
+    if section.scrub_objects:
+        work = scrub.run(runtime.evidence, stop, objects=section.scrub_objects)
+        tasks.start("scrub", work)
+
+
+def _sweeping(
+    runtime: bootstrap.Embedded, stage2: Stage2 | None, stop: asyncio.Event,
+    stack: contextlib.AsyncExitStack, tasks: Tasks,
 ) -> Sweeper | None:  # fmt: skip
-    stage2 = await stack.enter_async_context(bootstrap.exports(runtime))
     if stage2 is None:
         every_ms = int(runtime.config.reconcile.detect_every_s * 1000)
         tasks.start("resume", schedule.resume_only(runtime.world, every_ms, stop))
@@ -148,20 +171,30 @@ async def _stage2(
 
 
 async def _serve_api(
-    runtime: bootstrap.Embedded, sweeper: Sweeper | None, stop: asyncio.Event, tasks: Tasks
+    runtime: bootstrap.Embedded, sweeper: Sweeper | None, stage2: Stage2 | None,
+    stop: asyncio.Event, tasks: Tasks, metrics: Metrics, channels: Channels,
 ) -> None:  # fmt: skip
     from ocp_ingest.entrypoints.api.app import create_app
     from ocp_ingest.entrypoints.api.server import serving
+    from ocp_ingest.entrypoints.console.app import served
 
     config = runtime.config
-
+    bulk = BulkRunner(runtime.desk, Deriving.of(runtime.world.settings).lob_of, SystemClock())
+    tasks.start("bulk", bulk.run(stop))
+    reconcile = _reconcile(sweeper, config) if sweeper is not None else None
     app = create_app(
         runtime.world,
         authority(config.auth, Path(config.data.dir)),
         config,
-        reconcile=_reconcile(sweeper, config) if sweeper is not None else None,
+        reconcile=reconcile,
         alive=tasks.alive,
-    )
+        metrics=metrics,
+        more=served(
+            runtime.desk, config,
+            metrics=metrics, reconcile=reconcile, stage2=stage2, channels=channels,
+            ring_bulk=bulk.ring,
+        ),
+    )  # fmt: skip
     async with serving(app, config.server):
         await stop.wait()
 

@@ -1,9 +1,10 @@
 """The AWS runtime's processes: `serve` takes what OCP sends, `work` does the rest of the way.
 
-serve   the API behind the load balancer, and nothing else: no step, no sweep; what is durable
-        and queued is a worker's. POST /v1/reconciliations asks the detect function.
+serve   the API and the console behind the load balancer, alerts and the law's check: no step, no
+        sweep; what is durable and queued is a worker's. POST /v1/reconciliations asks the detect
+        function.
 work    steps from the work queue, downloads of finished exports, housekeeping of landing, and a
-        small HTTP server for the container's health check.
+        small HTTP server for the container's health check and its metrics.
 
 A stop (SIGTERM; ECS kills after its stopTimeout of 120 s):
     no more messages are taken; steps under way have STOP_S_MAX to end; downloads persist where
@@ -23,11 +24,13 @@ from typing import Any, Final
 
 import msgspec
 
-from ocp_ingest import bootstrap_aws
+from ocp_ingest import bootstrap, bootstrap_aws
 from ocp_ingest.bootstrap_aws import AwsRuntime
 from ocp_ingest.config_model import Config
 from ocp_ingest.core.errors import Invalid, NoRights, OcpIngestError
 from ocp_ingest.core.settings import LANDING
+from ocp_ingest.core.view import UriOf
+from ocp_ingest.entrypoints import duty
 from ocp_ingest.entrypoints.platform import Tasks, run_loop, stop_on_signals
 from ocp_ingest.entrypoints.worker_health import healthy
 from ocp_ingest.ingest import housekeeping, pipeline
@@ -35,7 +38,7 @@ from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Message, WorkQueue
 from ocp_ingest.reconcile import census
 from ocp_ingest.reconcile.world import Stage2
-from ocp_ingest.telemetry import log
+from ocp_ingest.telemetry import Metrics, log, measure_into
 
 # One receive waits so long for a message: SQS's longest, and every empty answer is billed.
 _RECEIVE_S: Final = 20.0
@@ -61,25 +64,54 @@ def run_worker(config: Config) -> None:
 
 async def serve(config: Config, stop: asyncio.Event | None = None) -> None:
     """Runs the ingestion API until `stop` is set, or a signal arrives."""
+    from ocp_ingest.adapters.embedded.clock import SystemClock
+    from ocp_ingest.adapters.journal import Deriving
     from ocp_ingest.adapters.tokens.setup import authority
+    from ocp_ingest.desk.bulk_runner import BulkRunner
     from ocp_ingest.entrypoints.api.app import create_app
     from ocp_ingest.entrypoints.api.server import serving
+    from ocp_ingest.entrypoints.console.app import served
 
     stop = stop or stop_on_signals()
     async with (
         bootstrap_aws.open(config) as runtime,
+        duty.traced(runtime.config.telemetry),
         bootstrap_aws.exports(runtime) as stage2,
+        bootstrap.channels(runtime.config, runtime.aws) as channels,
+        contextlib.AsyncExitStack() as stack,
     ):
-        config = runtime.config
+        config, metrics = runtime.config, Metrics()
+        measure_into(metrics)
+        desk, tasks = runtime.desk, Tasks(stack)
+        duty.start(desk, config, channels, tasks.start, stop, alone=False)
+        bulk = BulkRunner(desk, Deriving.of(desk.world.settings).lob_of, SystemClock())
+        tasks.start("bulk", bulk.run(stop))
+        reconcile = _reconcile(runtime, stage2) if config.aws.detect_arn else None
+        uri_of = _uri_of(config.aws.bucket_prefix)
         app = create_app(
             runtime.world,
             authority(config.auth, Path(config.data.dir)),
             config,
-            reconcile=_reconcile(runtime, stage2) if config.aws.detect_arn else None,
+            reconcile=reconcile,
             reach=Reach(runtime.world).checks,
-        )
-        async with serving(app, config.server):
-            await stop.wait()
+            metrics=metrics,
+            uri_of=uri_of,
+            more=served(
+                desk, config,
+                metrics=metrics, reconcile=reconcile, stage2=stage2, channels=channels,
+                ring_bulk=bulk.ring, uri_of=uri_of,
+            ),
+        )  # fmt: skip
+        try:
+            async with serving(app, config.server):
+                await stop.wait()
+        finally:
+            stop.set()  # also when it could not listen: the loops end by themselves
+
+
+def _uri_of(prefix: str) -> UriOf:
+    """Where people find an object: its bucket as S3 knows it."""
+    return lambda bucket, key: f"s3://{prefix}{bucket}/{key}"
 
 
 async def work(config: Config, stop: asyncio.Event | None = None) -> None:
@@ -87,10 +119,13 @@ async def work(config: Config, stop: asyncio.Event | None = None) -> None:
     stop = stop or stop_on_signals()
     async with (
         bootstrap_aws.open(config) as runtime,
+        duty.traced(runtime.config.telemetry),
         bootstrap_aws.exports(runtime) as stage2,
         holding(runtime.world) as world,
         contextlib.AsyncExitStack() as stack,
     ):
+        metrics = Metrics()
+        measure_into(metrics)  # what is started below measures into these
         tasks = Tasks(stack, STOP_S_MAX)
         for number in range(runtime.config.limits.workers):
             tasks.start(f"worker-{number}", pipeline.work(world, stop, idle_s=_RECEIVE_S))
@@ -102,7 +137,7 @@ async def work(config: Config, stop: asyncio.Event | None = None) -> None:
             tasks.start("downloads", run_downloads(runtime, stage2, stop))
         try:
             reach = Reach(world).checks
-            async with healthy(runtime.config.server, tasks.alive, reach):
+            async with healthy(runtime.config.server, tasks.alive, reach, metrics):
                 await stop.wait()
         finally:
             stop.set()  # also when it could not listen: the loops end by themselves

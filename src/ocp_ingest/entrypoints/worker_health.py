@@ -2,6 +2,7 @@
 
 GET /healthz   200 while every loop runs, 503 once one has ended: the container is to be replaced
 GET /readyz    … and the table and the landing bucket answer
+GET /metrics   what this worker has measured, for Prometheus
 
 It says nothing of calls, so it asks for no token.
 """
@@ -12,17 +13,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ocp_ingest.config_model import Server
 from ocp_ingest.core.errors import Invalid
-from ocp_ingest.telemetry import log
+from ocp_ingest.telemetry import Metrics, log
 
 Alive = Callable[[], dict[str, bool]]
 Reach = Callable[[], Awaitable[dict[str, bool]]]
 
 
 @asynccontextmanager
-async def healthy(server: Server, alive: Alive, reach: Reach) -> AsyncIterator[int]:
+async def healthy(
+    server: Server, alive: Alive, reach: Reach, metrics: Metrics | None = None
+) -> AsyncIterator[int]:
     """Serves inside the `async with`; gives the port. Raises Invalid when it can't listen."""
 
     async def health(_: web.Request) -> web.Response:
@@ -31,9 +35,14 @@ async def healthy(server: Server, alive: Alive, reach: Reach) -> AsyncIterator[i
     async def ready(_: web.Request) -> web.Response:
         return _answer("ready", {**await reach(), **_named(alive())})
 
+    async def measured(_: web.Request) -> web.Response:
+        body = generate_latest(metrics.registry) if metrics is not None else b""
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     app = web.Application()
     app.router.add_get("/healthz", health)
     app.router.add_get("/readyz", ready)
+    app.router.add_get("/metrics", measured)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ocp_ingest import tracing
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.audio import AudioParser
 from ocp_ingest.core.call import Call
@@ -99,6 +100,7 @@ def _refusal(bad: list[Refusal], taken: Sequence[TakenEvent]) -> Invalid:
 async def _append(
     world: World, parsed: Sequence[tuple[bytes, Parsed]], context: Context
 ) -> list[TakenEvent]:
+    began_ns = tracing.clock_ns()
     unknown: dict[str, int] = {}
     for raw, found in parsed:
         if not found.known:
@@ -122,7 +124,12 @@ async def _append(
         taken.append(
             TakenEvent(done.event.call_id, done.event.event_id, found.message_type, done.new)
         )
+    tracing.spans("event.intake", began_ns, ((t.call_id, _traced(t)) for t in taken if t.call_id))
     return taken
+
+
+def _traced(taken: TakenEvent) -> dict[str, tracing.Attribute]:
+    return {"message_type": taken.message_type[:64], "new": taken.new}
 
 
 async def recording(
@@ -178,6 +185,7 @@ class Arrival:
         self._door = AudioParser(hash=False, content=False)
         self._bytes_max = world.settings.limits.recording_bytes_max
         self._committed = False
+        self._began_ns = tracing.clock_ns()
         self.bytes = 0
 
     @classmethod
@@ -221,7 +229,7 @@ class Arrival:
         container = self._door.finish().container
         return await _record(
             self._world, name, (call_id, dialog_id), landed,
-            container=container, source=source, context=context,
+            container=container, source=source, context=context, began_ns=self._began_ns,
         )  # fmt: skip
 
     async def abort(self) -> None:
@@ -236,7 +244,7 @@ def _too_large(limit: int) -> TooLarge:
 
 async def _record(
     world: World, name: Name, ids: tuple[str, str], landed: Landed, *, container: str,
-    source: Source, context: Context | None,
+    source: Source, context: Context | None, began_ns: int,
 ) -> TakenRecording:  # fmt: skip
     call_id, dialog_id = ids
     await _check_versions(world, call_id, dialog_id, landed)
@@ -254,6 +262,8 @@ async def _record(
         await _open_conflict(world, call_id)
     await _wake(world, done)
     taken = TakenRecording(call_id, dialog_id, landed.sha256, landed.bytes, done.new, result)
+    span = "recording.intake" if source == "stream" else "export.downloaded"
+    tracing.spans(span, began_ns, [(call_id, {"bytes": landed.bytes, "result": result})])
     if result == "conflict":
         raise Conflict(
             "Another recording of this dialog was received before. Both are kept; do not send "
@@ -285,8 +295,12 @@ async def _again(
 ) -> Appended:
     """The same bytes were received before: they replace a copy that was lost, or are not needed."""
     recording = done.call.recordings[dialog_id]
-    version = recording.versions[landed.sha256]
-    if recording.stored is not None or version.at_hand:
+    at_hand = recording.versions[landed.sha256].at_hand
+    # Seen, not believed: bytes whose receiver died before it told the record were swept since.
+    needless = recording.stored is not None or (
+        at_hand and await world.recordings.head(LANDING, at_hand) is not None
+    )
+    if needless:
         await world.recordings.delete(LANDING, landed.key)
         return done
     event = ev.relanded(

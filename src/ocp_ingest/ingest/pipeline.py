@@ -16,15 +16,17 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from ocp_ingest import tracing
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import OcpIngestError, Terminal, Transient
-from ocp_ingest.core.lifecycle import Work, works
+from ocp_ingest.core.lifecycle import Work, start_ms, works
+from ocp_ingest.core.limits import SECOND_MS
 from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.postprocess import inspect, validate
 from ocp_ingest.ingest.store import pin, store
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Message
-from ocp_ingest.telemetry import log
+from ocp_ingest.telemetry import log, measured
 
 Step = Callable[[World, Call, Work], Coroutine[Any, Any, Call]]
 
@@ -64,9 +66,41 @@ async def advance(world: World, call_id: str) -> Call | None:
         work = step_due(world, call) if call is not None else None
         if call is None or work is None:
             return call
-        call = await STEPS[work.action](world, call, work)
+        call = await _step(world, call, work)
         log().info(DONE[work.action], call_id=call_id, sha256=work.sha256)
     raise Terminal("A call's steps do not come to an end.", call_id=call_id)
+
+
+async def _step(world: World, call: Call, work: Work) -> Call:
+    """Does one step, measured and traced."""
+    began_s = asyncio.get_running_loop().time()
+    try:
+        with tracing.span(f"step.{work.action}", call.call_id):
+            done = await STEPS[work.action](world, call, work)
+    except Exception:
+        measured().add("ocp_ingest_steps_failed_total", 1, work.action)
+        raise
+    finally:
+        took_s = asyncio.get_running_loop().time() - began_s
+        measured().observe("ocp_ingest_step_seconds", took_s, work.action)
+    if work.action == "store":
+        _count_stored(done, work)
+    return done
+
+
+def _count_stored(call: Call, work: Work) -> None:
+    recording = call.recordings[work.dialog_id]
+    place, version = recording.stored, recording.versions.get(work.sha256)
+    if place is None or version is None:
+        return  # the bytes were lost on the way: OCP is asked for them again
+    measured().add("ocp_ingest_stored_bytes_total", version.bytes, place.lob)
+    if work.dialog_id != call.root_dialog_id:
+        return
+    ended_ms = call.get("call_ended")
+    if ended_ms is not None:
+        took_s = max(0, place.at_ms - ended_ms) / SECOND_MS
+        measured().observe("ocp_ingest_time_to_store_seconds", took_s, version.source)
+    tracing.stored(call.call_id, start_ms(call), place.at_ms, lob=place.lob, source=version.source)
 
 
 async def work(world: World, stop: asyncio.Event, *, idle_s: float = 1.0) -> None:

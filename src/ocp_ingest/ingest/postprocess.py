@@ -17,7 +17,7 @@ from ocp_ingest.core.audio import AudioParser
 from ocp_ingest.core.call import Call, Version
 from ocp_ingest.core.errors import Damaged, NotFound
 from ocp_ingest.core.lifecycle import Work
-from ocp_ingest.core.routing import object_key, route
+from ocp_ingest.core.routing import quarantine_key, route
 from ocp_ingest.core.rules import judge, version_of
 from ocp_ingest.core.settings import LANDING, QUARANTINE
 from ocp_ingest.ingest import tell
@@ -90,7 +90,7 @@ async def validate(world: World, call: Call, work: Work) -> Call:
 async def _quarantine(
     world: World, call: Call, work: Work, version: Version, problems: list[dict[str, Any]]
 ) -> None:
-    key = object_key(call.call_id, f"{work.dialog_id}.{work.sha256}", version.received_at_ms, "bin")
+    key = quarantine_key(call.call_id, work.dialog_id, work.sha256, version.received_at_ms)
     reasons = {
         "call_id": call.call_id,
         "dialog_id": work.dialog_id,

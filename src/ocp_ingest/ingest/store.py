@@ -7,6 +7,7 @@ there with the right hash is success.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 import msgspec
@@ -68,11 +69,15 @@ async def store(world: World, call: Call, work: Work) -> Call:
             bucket=place.bucket,
         ) from conflict
     metadata = msgspec.json.encode(_metadata(call, work, version, place), order="sorted")
-    await world.recordings.put_once(place.bucket, f"{place.key}.json", metadata)
+    beside = f"{place.key}.json"
+    if await world.recordings.put_once(place.bucket, beside, metadata):
+        metadata_sha256 = hashlib.sha256(metadata).hexdigest()
+    else:  # one of an earlier try, when less was known of the call: it stands
+        metadata_sha256 = await world.recordings.hash(place.bucket, beside)
     event = ev.stored(
         call.call_id, work.dialog_id, work.sha256,
         at_ms=world.clock.now_ms(), lob=place.lob, bucket=place.bucket, key=place.key,
-        size_bytes=version.bytes,
+        size_bytes=version.bytes, metadata_sha256=metadata_sha256,
     )  # fmt: skip
     done = (await world.calls.append([event]))[0].call
     # Only now are the bytes in two places; a crash before this leaves an orphan for the sweeper.

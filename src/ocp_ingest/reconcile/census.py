@@ -29,7 +29,7 @@ from ocp_ingest.core.limits import DAY_MS, HOUR_MS
 from ocp_ingest.core.plan import Caps, Window
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import CallQuery
-from ocp_ingest.reconcile.book import Lease
+from ocp_ingest.reconcile.book import ExportBook, Lease
 from ocp_ingest.reconcile.plan import next_attempt
 from ocp_ingest.reconcile.results import FAILED, load_results
 from ocp_ingest.reconcile.world import Stage2
@@ -65,7 +65,12 @@ def _ref(ocp_group: str) -> str:
 
 async def state(stage2: Stage2, ocp_group: str) -> CensusState:
     """How far the census of a group has come."""
-    body = await stage2.book.note(_ref(ocp_group))
+    return await held_state(stage2.book, ocp_group)
+
+
+async def held_state(book: ExportBook, ocp_group: str) -> CensusState:
+    """The same, for those who only read the book."""
+    body = await book.note(_ref(ocp_group))
     return msgspec.json.decode(body, type=CensusState) if body else CensusState()
 
 

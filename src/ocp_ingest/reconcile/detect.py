@@ -213,6 +213,11 @@ async def _sort(
         found.resumed += 1
     for work in ready:
         if _closes(work):
+            # A crash may have left the record behind its journal, and the sender may never have
+            # come back: nothing is given up for lack of a fact that is journalled.
+            if await world.calls.rebuild(call.call_id):
+                found.resumed += 1
+                return
             await close(world, call, work)
             name = _CLOSINGS.get(work.action, "given_up")
             found.closed[name] = found.closed.get(name, 0) + 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from ocp_ingest import tracing
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.calendar import rfc3339
 from ocp_ingest.core.call import Call
@@ -44,6 +45,7 @@ async def ask(world: World, job: ExportJob) -> None:
     """Journals on each call that an export job covers it; before anything is asked of OCP."""
     window = (job.from_ms, job.to_ms)
     for batch in _batches(job.call_ids):
+        began_ns = tracing.clock_ns()
         await world.calls.append(
             [
                 ev.export_asked(
@@ -52,6 +54,7 @@ async def ask(world: World, job: ExportJob) -> None:
                 for call_id in batch
             ]
         )
+        tracing.spans("export.asked", began_ns, ((c, {"job": job.job_key}) for c in batch))
 
 
 async def answer(world: World, stage2: Stage2, job: ExportJob) -> int:
@@ -70,7 +73,7 @@ async def answer(world: World, stage2: Stage2, job: ExportJob) -> int:
             of_call.setdefault(said.call_id, []).append(said)
     served = 0
     for batch in _batches(dict.fromkeys((*job.call_ids, *of_call))):
-        events = []
+        events, began_ns = [], tracing.clock_ns()
         for call in await together(batch, lambda call_id: _load(world, call_id)):
             if call is None:
                 continue
@@ -81,8 +84,13 @@ async def answer(world: World, stage2: Stage2, job: ExportJob) -> int:
             served += any(found.values())
             events.append(_answered(world, call, job, found, files, spends=last))
         await world.calls.append(events)
+        tracing.spans("export.answered", began_ns, ((e.call_id, _traced(job)) for e in events))
     log().info("export.answered", job_key=job.job_key, served=served, calls=len(job.call_ids))
     return served
+
+
+def _traced(job: ExportJob) -> dict[str, tracing.Attribute]:
+    return {"job": job.job_key, "end": job.end.value if job.end else "", "polls": job.polls}
 
 
 async def _load(world: World, call_id: str) -> Call | None:

@@ -21,6 +21,7 @@ from ocp_ingest.core.errors import Transient
 from ocp_ingest.core.export_job import ExportJob, Results
 from ocp_ingest.core.limits import MIB
 from ocp_ingest.core.recording import EXTENSIONS
+from ocp_ingest.reconcile.book import ExportBook
 from ocp_ingest.reconcile.ports import ExportFile
 from ocp_ingest.reconcile.world import Stage2
 
@@ -102,18 +103,23 @@ async def load_results(stage2: Stage2, job: ExportJob, part: Part = "all") -> Fi
 
     Each round starts with the results of those before it, so the last one has them all.
     """
+    return await held_results(stage2.book, job, part)
+
+
+async def held_results(book: ExportBook, job: ExportJob, part: Part = "all") -> FileResults:
+    """The same, for those who only read the book."""
     parts: tuple[Part, ...] = (part,)
     if part == "all" and job.execution_ref is not None:  # a state machine has it done in parts
         parts = ("metadata", "audio")
     results: FileResults = {}
     for one in parts:
-        results |= await _last_round(stage2, job, one)
+        results |= await _last_round(book, job, one)
     return results
 
 
-async def _last_round(stage2: Stage2, job: ExportJob, part: Part) -> FileResults:
+async def _last_round(book: ExportBook, job: ExportJob, part: Part) -> FileResults:
     for number in range(job.round, 0, -1):
-        body = await stage2.book.note(ref_of(job, number, part))
+        body = await book.note(ref_of(job, number, part))
         if body is not None:
             return msgspec.json.decode(body, type=FileResults)
     return {}

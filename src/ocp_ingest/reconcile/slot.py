@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from ocp_ingest.core.export_group import Closed
-from ocp_ingest.core.export_job import ExportJob, retry_of
+from ocp_ingest.core.export_job import ExportJob, State, retry_of
 from ocp_ingest.core.plan import Window
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile import census, finish, watch
@@ -27,7 +27,7 @@ from ocp_ingest.reconcile.plan import job_for, plan_group
 from ocp_ingest.reconcile.results import failing
 from ocp_ingest.reconcile.watch import GroupWatch
 from ocp_ingest.reconcile.world import Stage2
-from ocp_ingest.telemetry import log
+from ocp_ingest.telemetry import log, measured
 
 # Jobs of a group that may be open at once: one exports, the others download. More would only
 # share the same line, and their exports expire meanwhile.
@@ -63,7 +63,9 @@ class Slot:
     def has_room(self) -> bool:
         """Whether a job may be started."""
         jobs = self._driver.jobs
-        return len(jobs) < JOBS_OPEN_MAX and not are_holding(jobs.values())
+        # One that has ended and is still open was not settled: the slot is its retry's.
+        follows = any(job.state is State.ENDED and is_retried(job) for job in jobs.values())
+        return len(jobs) < JOBS_OPEN_MAX and not are_holding(jobs.values()) and not follows
 
     async def fill(self, asks: Sequence[Ask], *, at_once: bool) -> Filled:
         """Starts the best window for the asks; without one the census, `at_once` if asked for."""
@@ -116,6 +118,7 @@ class Slot:
             "export.ended", job_key=job.job_key, end=job.end.value if job.end else "",
             why=job.end_why,
         )  # fmt: skip
+        measured().add("ocp_ingest_export_jobs_total", 1, job.end.value if job.end else "")
         told = Told()
         if not is_census(job):
             await finish.answer(self._world, self._stage2, job)

@@ -109,6 +109,8 @@ class Sweeper:
         """What can't be watched now is watched by the next sweep; this one has done its work."""
         known = {group for group in found.asks if group} | set(self._stage2.groups)
         try:
+            # Also those of which nothing is open: silence has no calls.
+            known |= {g.ocp_group for g in await self._stage2.book.groups() if g.ocp_group}
             await watch_calls(self._world, sorted(known), found.asks.get(UNKNOWN_GROUP, []))
         except Exception as failed:
             log().error("reconcile.unwatched", error=type(failed).__name__, exc_info=True)

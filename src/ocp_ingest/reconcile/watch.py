@@ -10,6 +10,8 @@ files of an export that fail in every round, or that   step_parked            al
   a person must clear the way for                                             export came
 calls near the end of OCP's retention                  retention_near         none is left
 a group's last calls came without a recording          subscription_silent    one comes
+nothing came of a group for hours in which many calls  subscription_silent    a call comes, or the
+  came a week before                                                          hour is a quiet one
 calls that no OCP group can be asked for               group_blocked          none is left
 """
 
@@ -25,7 +27,7 @@ from ocp_ingest.core.export_group import INCIDENT_OF, GroupState, alarms
 from ocp_ingest.core.export_job import End, ExportJob, Nothing, Observation, Unavailable
 from ocp_ingest.core.incidents import SAMPLE_CALLS_MAX
 from ocp_ingest.core.lifecycle import start_ms
-from ocp_ingest.core.limits import DAY_MS
+from ocp_ingest.core.limits import DAY_MS, HOUR_MS
 from ocp_ingest.ingest import tell
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import CallQuery
@@ -42,6 +44,11 @@ _LASTING_ENDS: Final = (End.CANCELLED, End.SLOT_HELD, End.VENDOR_DOWN, End.NOT_C
 # A subscription is held silent after so many calls in a row without a streamed recording: at the
 # expected 90 % that is chance once in 10^20.
 _SILENT_CALLS: Final = 20
+# Nothing at all for so long is silence where at least so many calls came in the same hours of the
+# week before: a weekday's morning is no night, and one that small may well be chance.
+_QUIET_MS: Final = 2 * HOUR_MS
+_QUIET_CALLS: Final = 100
+_WEEK_MS: Final = 7 * DAY_MS
 # Requests in a row without an answer after which a person should know; one or two are the network.
 _SILENT_REQUESTS: Final = 3
 # Calls near deletion that one look reads; more of them need no better count.
@@ -129,7 +136,7 @@ async def watch_calls(world: World, groups: Sequence[str], unaskable: Sequence[A
     """Compares what is wrong with calls with the open incidents; `unaskable` have no group."""
     wrong = await _retention(world)
     for group in groups:
-        wrong |= await _silence(world, group)
+        wrong |= await _silence(world, group) or await _nothing(world, group)
     if unaskable:
         text = (
             f"{len(unaskable)} calls name no OCP group, and none is configured: set "
@@ -189,6 +196,25 @@ async def _silence(world: World, ocp_group: str) -> Wrong:
         return {}
     text = f"{ocp_group}: the last {len(ended)} calls came without a recording"
     return {f"subscription_silent:{ocp_group}": (text, tuple(call.call_id for call in ended))}
+
+
+async def _nothing(world: World, ocp_group: str) -> Wrong:
+    """Whether not even CDRs came of a group of which many calls came at this time of a week ago."""
+    now_ms = world.clock.now_ms()
+
+    async def began(until_ms: int, at_most: int) -> int:
+        query = CallQuery(
+            ocp_group=ocp_group, from_ms=until_ms - _QUIET_MS, to_ms=until_ms, limit=at_most
+        )  # fmt: skip
+        return len((await world.calls.page(query)).calls)
+
+    if await began(now_ms + 1, 1) or await began(now_ms - _WEEK_MS, _QUIET_CALLS) < _QUIET_CALLS:
+        return {}
+    text = (
+        f"{ocp_group}: nothing came for {_QUIET_MS // HOUR_MS} h; a week ago {_QUIET_CALLS} calls "
+        "or more came in these hours"
+    )
+    return {f"subscription_silent:{ocp_group}": (text, ())}
 
 
 async def _open(world: World, key: str, kind: str, text: str, sample: tuple[str, ...] = ()) -> None:

@@ -36,7 +36,7 @@ ACCOUNT: Final = "000000000000"
 # Services that tests use; LocalStack refuses the others, which shows that a test wants one more.
 LOCALSTACK_SERVICES: Final = (
     "cloudformation", "cloudwatch", "events", "iam", "kms", "lambda", "logs", "s3", "scheduler",
-    "secretsmanager", "sqs", "ssm", "stepfunctions", "sts",
+    "secretsmanager", "sns", "sqs", "ssm", "stepfunctions", "sts",
 )  # fmt: skip
 
 

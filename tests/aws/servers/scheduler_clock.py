@@ -9,6 +9,7 @@ the platform's domain time. As Scheduler does it:
     asynchronously   a Lambda target is invoked as an event; Lambda repeats what fails
     ActionAfterCompletion DELETE   a schedule that was delivered is deleted afterwards
     RetryPolicy      what can't be delivered is tried again, then sent to the dead-letter queue
+`real` names functions that work in real time: their schedules recur by it.
 Unlike it: not to the minute but at the time itself; and where a schedule's description says its
 exact time ({"at_ms"}, our timetable's), that is taken, since at() is never set in the past and
 domain time may lie there.
@@ -110,9 +111,16 @@ class Clock:
                     continue
                 self._known[key] = held
                 at_ms = due_ms(held)
-                self._next[key] = next_ms(held, self.now_ms()) if at_ms is None else at_ms
+                self._next[key] = self._next_ms(held) if at_ms is None else at_ms
             if self._next.get(key, sys.maxsize) <= self.now_ms():
                 self._ring(key, self._known[key])
+
+    def _next_ms(self, schedule: dict[str, Any]) -> int:
+        now_ms = self.now_ms()
+        at_ms = next_ms(schedule, now_ms)
+        if schedule["Target"]["Arn"].rpartition(":")[2] in self._settings.get("real", ()):
+            return int(now_ms + (at_ms - now_ms) * self._settings["scale"])
+        return at_ms
 
     def _list(self) -> set[tuple[str, str]]:
         pages = self._scheduler.get_paginator("list_schedules").paginate()
@@ -127,7 +135,7 @@ class Clock:
 
     def _ring(self, key: tuple[str, str], schedule: dict[str, Any]) -> None:
         once = due_ms(schedule) is not None
-        self._next[key] = sys.maxsize if once else next_ms(schedule, self.now_ms())
+        self._next[key] = sys.maxsize if once else self._next_ms(schedule)
         task = asyncio.create_task(self._deliver(key, schedule, once=once))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)

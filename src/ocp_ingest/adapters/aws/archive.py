@@ -1,6 +1,7 @@
 """The audit archive: what the table's stream tells goes into objects that are created only.
 
-Order of one batch   lines → one object; rejects → an object each; incidents; then the counters.
+Order of one batch   lines → one object; rejects → an object each; incidents; the counters; and
+                     what the sealer has to link (seal_book).
 Every step is safe to repeat, so a batch that failed anywhere is simply taken again as a whole.
 
 At the key of a batch stands            then
@@ -51,10 +52,12 @@ from ocp_ingest.adapters.aws.objects import (
     content_type,
     pause,
 )
+from ocp_ingest.adapters.aws.seal_hints import SealHints
 from ocp_ingest.adapters.aws.session import Aws
 from ocp_ingest.adapters.aws.table import EVENT, PK, SK, SK_EVENT, call_id_of
 from ocp_ingest.core.errors import Damaged, NotFound, Transient
 from ocp_ingest.core.incidents import SAMPLE_CALLS_MAX, Incident
+from ocp_ingest.core.proof import entry_of
 from ocp_ingest.ports import Incidents
 from ocp_ingest.telemetry import log
 
@@ -63,6 +66,9 @@ ARCHIVE: Final = "archive"  # the bucket as the pipeline knows it
 ANEW_CALLS: Final = 500
 # Journals read at once for it: well below a process's connections.
 _READS_AT_ONCE: Final = 16
+
+_TIME_DIGITS: Final = 16
+_SEQ_DIGITS: Final = 40  # a sequence number of a stream has 21 to 40 digits (API reference)
 
 Put = Literal["written", "stood", "beside", "conflict"]
 
@@ -83,6 +89,7 @@ class Archive:
         self._objects = objects or Objects(aws)
         self._table = Dynamo(aws)
         self._counts = DayCounts(aws)
+        self._seals = SealHints(aws)
         self._incidents = incidents
 
     async def take(self, event: Mapping[str, Any], now_ms: int) -> Archived:
@@ -99,6 +106,7 @@ class Archive:
         await self._keep_rejects(lane, batch.rejects, now_ms)
         await self._tell_changed(batch, now_ms)
         counted = await self._counts.count(lane, records, now_ms)
+        await self._hint(batch)
         return Archived(len(batch.lines), len(batch.rejects), counted, put)
 
     async def again(self, day: str) -> dict[str, int]:
@@ -114,6 +122,13 @@ class Archive:
             await self._put_once(anew_key(day, part, text), text)
             events += len(lines)
         return {"calls": len(calls), "events": events}
+
+    async def _hint(self, batch: Batch) -> None:
+        """Leaves new events to the sealer, in the stream's order, under keys that follow it."""
+        fresh = [x for x in batch.lines if x.what == "journal" and x.change == "INSERT"]
+        if fresh:
+            name = f"{fresh[0].changed_at_ms:0{_TIME_DIGITS}}#{fresh[0].seq:>0{_SEQ_DIGITS}}"
+            await self._seals.hint(name, [entry_of(x.event) for x in fresh if x.event is not None])
 
     async def _journals(self, partitions: Sequence[str]) -> list[Line]:
         found = await each(partitions, self._journal, at_once=_READS_AT_ONCE)

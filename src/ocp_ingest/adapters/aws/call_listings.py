@@ -50,12 +50,6 @@ class CallListings:
         merged = heapq.merge(*found, key=lambda p: (p.at_ms, p.call_id))
         return [entry for entry, _ in zip(merged, range(limit), strict=False)]
 
-    async def pending_groups(self) -> dict[str, int]:
-        """OCP groups with open work, and how many calls each has."""
-        groups = await self._directory.groups()
-        counted = await each(groups, self._open_calls, at_once=READS_AT_ONCE)
-        return {group: count for group, count in zip(groups, counted, strict=True) if count}
-
     async def call_ids(self, after: str, limit: int) -> list[str]:
         """Ids of all calls with a journal, in order."""
         found: list[str] = []
@@ -99,13 +93,6 @@ class CallListings:
             condition, at_most=limit, IndexName=table.BY_ID, ExpressionAttributeValues=values
         )
         return [id_of(item) for item in found]
-
-    async def _open_calls(self, group: str) -> int:
-        return await self._dynamo.count(
-            f"{table.PENDING_PK} = :pk",
-            IndexName=table.PENDING,
-            ExpressionAttributeValues={":pk": s(table.pending_partition(group))},
-        )
 
     async def _in_danger(self, group: str) -> int:
         """Calls with open work whose recording is not stored."""

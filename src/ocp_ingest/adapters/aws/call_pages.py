@@ -22,10 +22,9 @@ from ocp_ingest.adapters.aws.call_index import CODES, STAGE_STORED, STORED, Dire
 from ocp_ingest.adapters.aws.call_listings import READS_AT_ONCE, id_of
 from ocp_ingest.adapters.aws.dynamo import Dynamo, Item, each, n, s
 from ocp_ingest.adapters.aws.records import Held, Records
-from ocp_ingest.adapters.journal import Row, cursor_of, derive, parse_cursor
+from ocp_ingest.adapters.journal import Deriving, Row, cursor_of, derive, parse_cursor
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import Terminal
-from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.ports import CallPage, CallQuery
 
 # Requests for one page: half a second of them, and a hundred days without a hit.
@@ -43,12 +42,12 @@ class CallPages:
     """Pages over the records of all calls."""
 
     def __init__(
-        self, dynamo: Dynamo, records: Records, directory: Directory, policy: CallPolicy
+        self, dynamo: Dynamo, records: Records, directory: Directory, deriving: Deriving
     ) -> None:
         self._dynamo = dynamo
         self._records = records
         self._directory = directory
-        self._policy = policy
+        self._deriving = deriving
 
     async def page(self, query: CallQuery) -> CallPage:
         """A page and its cursor. Raises Invalid for a strange cursor."""
@@ -78,7 +77,10 @@ class CallPages:
         days = await self._directory.days(table.day_of(span[0]), table.day_of(span[1]))
         if condition.never or span[0] > span[1]:
             days = []
-        wanted = [(d, lob) for d, lob in days if query.lob is None or lob == query.lob]
+        wanted = [
+            (d, lob) for d, lob in days
+            if query.lob in (None, lob) and (query.lobs is None or lob in query.lobs)
+        ]  # fmt: skip
         return _Walk(self._dynamo, wanted, span, condition, after)
 
     async def _as_asked(self, entries: list[Entry], query: CallQuery) -> list[tuple[Entry, Call]]:
@@ -87,7 +89,7 @@ class CallPages:
         found = []
         for entry in entries:
             call = _readable(held.get(entry[1]))
-            if call is not None and _is_asked(derive(call, self._policy), query):
+            if call is not None and _is_asked(derive(call, self._deriving), query):
                 found.append((entry, call))
         return found
 
@@ -102,6 +104,10 @@ def _is_asked(row: Row, query: CallQuery) -> bool:
     if query.from_ms is not None and row.started_at < query.from_ms:
         return False
     if query.to_ms is not None and row.started_at >= query.to_ms:
+        return False
+    if query.lobs is not None and row.lob not in query.lobs:
+        return False
+    if query.problem is not None and query.problem not in row.problems:
         return False
     asked = ((name, getattr(query, name)) for name in _FILTERS)
     return all(value is None or getattr(row, name) == value for name, value in asked)

@@ -14,7 +14,7 @@ Rules
 3. One append after the other merges into one call's record within a process, so only other
    processes can make that condition fail.
 4. A call is opened before its record is made, so whatever has a record is counted as started.
-5. Index columns come from the policy. `rederive` writes anew those of another policy.
+5. Index columns come from policy and routing rules. `rederive` writes anew those of others.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from ocp_ingest.adapters.aws.call_pages import CallPages
 from ocp_ingest.adapters.aws.dynamo import Dynamo, each, together
 from ocp_ingest.adapters.aws.journal_items import JournalItems
 from ocp_ingest.adapters.aws.lookup_items import LookupItems, opens_a_call
+from ocp_ingest.adapters.aws.open_work import OpenWork
 from ocp_ingest.adapters.aws.openings import Openings
 from ocp_ingest.adapters.aws.policy_walk import PolicyWalk
 from ocp_ingest.adapters.aws.records import NOTHING, Held, Records
 from ocp_ingest.adapters.aws.session import Aws
-from ocp_ingest.adapters.journal import Standing, derive
+from ocp_ingest.adapters.journal import Deriving, Standing, derive
 from ocp_ingest.core.call import Call, fold, merge, new
 from ocp_ingest.core.errors import Transient
 from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import CallPolicy
 from ocp_ingest.ports import Appended, CallPage, CallQuery, Pending
 from ocp_ingest.telemetry import log
 
@@ -57,11 +57,16 @@ class AwsCallStore:
     """See ocp_ingest.ports.CallStore."""
 
     def __init__(
-        self, aws: Aws, policy: CallPolicy, chance: Callable[[], float] = random.random
-    ) -> None:
-        """Makes no request. `chance` spreads the waits of writers that meet."""
+        self, aws: Aws, deriving: Deriving, chance: Callable[[], float] = random.random,
+        open_work: OpenWork | None = None,
+    ) -> None:  # fmt: skip
+        """Makes no request. `chance` spreads the waits of writers that meet.
+
+        `open_work`: looks that are shared with others; without it nothing is remembered.
+        """
         dynamo = Dynamo(aws)
-        self._policy = policy
+        self._open_work = open_work or OpenWork(aws)
+        self._deriving = deriving
         self._chance = chance
         self._journal = JournalItems(dynamo)
         self._lookups = LookupItems(dynamo)
@@ -69,8 +74,8 @@ class AwsCallStore:
         self._directory = Directory(dynamo)
         self._records = Records(dynamo)
         self._listings = CallListings(dynamo, self._directory)
-        self._pages = CallPages(dynamo, self._records, self._directory, policy)
-        self._walk = PolicyWalk(dynamo, policy)
+        self._pages = CallPages(dynamo, self._records, self._directory, deriving)
+        self._walk = PolicyWalk(dynamo, deriving)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def append(self, events: Sequence[Event]) -> list[Appended]:
@@ -111,7 +116,7 @@ class AwsCallStore:
 
     async def pending_groups(self) -> dict[str, int]:
         """OCP groups with open work, and how many calls each has."""
-        return await self._listings.pending_groups()
+        return dict((await self._open_work.look()).groups)
 
     async def page(self, query: CallQuery) -> CallPage:
         """A page of calls, newest start first; shorter when much had to be looked through for it.
@@ -146,9 +151,9 @@ class AwsCallStore:
         raise _crowded(call_id)
 
     async def rederive(self, *, limit: int) -> int:
-        """Derives the columns of up to `limit` calls anew if the policy has changed since.
+        """Derives the columns of up to `limit` calls anew if policy or rules have changed since.
 
-        Returns how many calls were looked at; 0 when all columns are of this policy. To be called
+        Returns how many calls were looked at; 0 when all columns are of these. To be called
         again until then, by one process at a time; others do no harm.
         """
         step = await self._walk.begin()
@@ -191,7 +196,7 @@ class AwsCallStore:
 
     async def _write(self, call: Call, held: Held) -> Held | None:
         """Rule 4. None: written; else what is there instead."""
-        row = derive(call, self._policy)
+        row = derive(call, self._deriving)
         before = [self._directory.note(row)]
         if held.call is None or (call.evidenced and not held.call.evidenced):
             before.append(self._openings.open(call.call_id, evidenced=call.evidenced))
@@ -205,7 +210,7 @@ class AwsCallStore:
                 await self._pause(number)
                 if held is None or held.call is None:
                     return
-                if held.says(held.call, derive(held.call, self._policy)):
+                if held.says(held.call, derive(held.call, self._deriving)):
                     return
                 held = await self._write(held.call, held)
         raise _crowded(call_id)
@@ -223,7 +228,7 @@ class AwsCallStore:
             return await self._forget(call_id, held)
         call = fold(call_id, events)
         changed = await self._openings.put_right(call_id, evidenced=call.evidenced)
-        if not held.says(call, derive(call, self._policy)):
+        if not held.says(call, derive(call, self._deriving)):
             if await self._write(call, held) is not None:
                 return None
             changed = True

@@ -1,12 +1,11 @@
-"""What a call counts for, per line of business and day, and what a change of it adds. Pure.
+"""What a record's item counts for, and what a change of it adds. Pure; terms as in core.counting.
 
-`lob` is "" for calls whose line of business is not known yet; `day` is yyyymmdd (UTC) of the
-call's start. What a record counts for is a function of its item alone (`standing`); a change adds
-the difference between its new and its old item, so a call that moves to another line of business,
-day or outcome leaves the old counter as it enters the new one.
+What a record counts for is a function of its item alone (`standing`); a change adds the difference
+between its new and its old item, so a call that moves to another line of business, day or outcome
+leaves the old counter as it enters the new one.
 
-started = stored + absent + quarantined + lost + in flight, and stored = streamed + recovered. A
-call whose recording is stored counts as stored, whatever else of it is still open.
+Counters of programs that knew fewer terms have none of the newer ones, which is read as zero; a
+call that leaves such a term takes it below zero, until the recount of its day.
 """
 
 from __future__ import annotations
@@ -20,50 +19,32 @@ from ocp_ingest.adapters.aws.archive_rules import Image, image
 from ocp_ingest.adapters.aws.call_index import CODES
 from ocp_ingest.adapters.aws.table import (
     DAY_PK,
+    DAY_SK,
     OUTCOME,
+    PENDING_PK,
     PK,
     RECORD,
     SK,
     SK_RECORD,
     call_id_of,
 )
-from ocp_ingest.core.call import Call
+from ocp_ingest.core import counting
+from ocp_ingest.core.counting import Standing
 
-TERMS: Final = ("started", "stored", "absent", "quarantined", "lost", "streamed", "recovered")
-_ENDS: Final = {CODES[outcome]: outcome for outcome in ("absent", "quarantined", "lost")}
-
-
-class Standing(NamedTuple):
-    """What one call counts for."""
-
-    lob: str
-    day: str
-    terms: frozenset[str]
+_OUTCOMES: Final = {letter: outcome for outcome, letter in CODES.items()}
 
 
 def standing(item: Image | None) -> Standing | None:
-    """What a record's item counts for; None for no item. Raises codec.Unreadable, KeyError."""
+    """What a record's item counts for; None for no item, and for a call that did not start.
+
+    Raises codec.Unreadable, KeyError.
+    """
     if item is None:
         return None
-    call_id = call_id_of(item[PK]["S"]) or ""
-    call = codec.decode_call(call_id, item[RECORD]["B"])
-    lob, _, day = item[DAY_PK]["S"].rpartition("#")
-    return Standing(lob, day, frozenset(_terms(call, item)))
-
-
-def _terms(call: Call, item: Image) -> Iterable[str]:
-    if not call.evidenced:
-        return
-    yield "started"
-    place = call.root.stored
-    if place is not None:
-        yield "stored"
-        version = call.root.versions.get(place.sha256)
-        yield "streamed" if version is not None and version.source == "stream" else "recovered"
-        return
-    ended = _ENDS.get(item[OUTCOME]["S"][:1])
-    if ended is not None:
-        yield ended
+    call = codec.decode_call(call_id_of(item[PK]["S"]) or "", item[RECORD]["B"])
+    lob = item[DAY_PK]["S"].rpartition("#")[0]
+    outcome = _OUTCOMES[item[OUTCOME]["S"][:1]]
+    return counting.standing(call, lob, int(item[DAY_SK]["N"]), PENDING_PK in item, outcome)
 
 
 Place = tuple[str, str]  # line of business, day

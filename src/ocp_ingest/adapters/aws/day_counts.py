@@ -1,7 +1,7 @@
 """Counters per line of business and day, fed by the table's stream, once per transition.
 
 pk                        sk         attributes
-counts#<lob>#<day>        counts     one number per term of TERMS; rev; recounted_at_ms, …_by
+counts#<lob>#<day>        counts     a number per term of core.counting; rev; recounted_at_ms, …_by
 counts#cursor#<lane>      cursor     seq: the last sequence number of the lane that is counted
 
 Rules
@@ -22,12 +22,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, Final
 
 from ocp_ingest.adapters.aws import codec
-from ocp_ingest.adapters.aws.count_rules import TERMS, Place, chunk, deltas, standing
+from ocp_ingest.adapters.aws.count_rules import Place, chunk, deltas, standing
 from ocp_ingest.adapters.aws.dynamo import ABSENT, Dynamo, Item, key, n, s
 from ocp_ingest.adapters.aws.session import Aws
 from ocp_ingest.adapters.aws.table import (
@@ -41,6 +41,7 @@ from ocp_ingest.adapters.aws.table import (
     day_partition,
     day_start_ms,
 )
+from ocp_ingest.core.counting import TERMS
 from ocp_ingest.core.errors import Invalid, Transient
 from ocp_ingest.telemetry import log
 
@@ -117,9 +118,9 @@ class DayCounts:
         found = [await self._calls_of((lob, day)) for lob in await self._lobs_of(day)]
         return sorted({pk for some in found for pk in some})
 
-    async def read(self, lobs: Sequence[str], days: Sequence[str]) -> dict[Place, dict[str, int]]:
+    async def read(self, places: Iterable[Place]) -> dict[Place, dict[str, int]]:
         """See `read_counts`."""
-        found = {place: dict.fromkeys(TERMS, 0) for place in product(lobs, days)}
+        found = {place: dict.fromkeys(TERMS, 0) for place in places}
         for item in await self._table.get_all([_counts_key(place) for place in found]):
             lob, _, day = item[PK]["S"].removeprefix(PREFIX).rpartition("#")
             found[lob, day] = _numbers(item)
@@ -212,7 +213,7 @@ async def read_counts(
 
     Seconds old while the stream runs. Raises Transient, NoRights.
     """
-    return await DayCounts(aws).read(lobs, days)
+    return await DayCounts(aws).read(product(lobs, days))
 
 
 def _numbers(item: Item | None) -> dict[str, int]:

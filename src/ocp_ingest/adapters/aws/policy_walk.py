@@ -1,8 +1,8 @@
 """Where the walk over all calls is that derives index columns anew for a changed policy.
 
-One item: the policy that all columns are of, and, while a walk is under way, the policy that it is
-for and the last call that it has seen. A walk that dies goes on where it was; two at once do the
-same work twice and no harm.
+One item: the mark of the policy and routing rules that all columns are of, and, while a walk is
+under way, the mark that it is for and the last call that it has seen. A walk that dies goes on
+where it was; two at once do the same work twice and no harm.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Final
 import msgspec
 
 from ocp_ingest.adapters.aws.dynamo import Dynamo, Item, key, s
-from ocp_ingest.core.events import canonical_hash
-from ocp_ingest.core.lifecycle import CallPolicy
+from ocp_ingest.adapters.journal import Deriving
 
 _PK: Final = "meta#policy"
 _SK: Final = "p"
@@ -30,14 +29,14 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class PolicyWalk:
-    """The walk for one policy."""
+    """The walk for one policy, and rules."""
 
-    def __init__(self, dynamo: Dynamo, policy: CallPolicy) -> None:
+    def __init__(self, dynamo: Dynamo, deriving: Deriving) -> None:
         self._dynamo = dynamo
-        self._mark = canonical_hash(msgspec.to_builtins(policy))
+        self._mark = deriving.mark
 
     async def begin(self) -> Step | None:
-        """The next step, or None when all columns are of this policy."""
+        """The next step, or None when all columns are of these."""
         held = await self._dynamo.get(_PK, _SK)
         if _text(held, _DONE) == self._mark:
             return None

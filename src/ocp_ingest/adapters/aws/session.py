@@ -29,7 +29,7 @@ from ocp_ingest.core.errors import NoRights, Transient
 
 Service = Literal[
     "dynamodb", "s3", "sqs", "stepfunctions", "scheduler", "lambda", "secretsmanager", "sts",
-    "cloudwatch", "ssm",
+    "cloudwatch", "ssm", "sns", "kms",
 ]  # fmt: skip
 
 THROTTLED: Final = frozenset({

@@ -15,6 +15,7 @@ Other items, pk                                  sk
 "incident#open", "…closed"  incidents            key; "<opened at>#<number>"
 "book#…", "g#…", "j#…", "n#…"   stage 2            (export_book)
 "counts#…"                counts per day         (the archive function)
+"desk#…", "bulk#…"        alerts, notes, bulk    (alert_book, desk_notes, bulk_book)
 
 Index     partition                    order                          what is in it
 pending   "<OCP group>#<shard>"        "<due at, 16 digits>#<call>"   calls with open work only
@@ -90,7 +91,7 @@ TABLE: Final[dict[str, Any]] = {
         {"AttributeName": SK, "KeyType": "RANGE"},
     ],
     "GlobalSecondaryIndexes": [
-        _index(PENDING, PENDING_PK, PENDING_SK, [OUTCOME]),
+        _index(PENDING, PENDING_PK, PENDING_SK, [OUTCOME, DAY_PK, DAY_SK]),
         _index(BY_DAY, DAY_PK, DAY_SK, [OUTCOME, GROUP]),
         _index(BY_ID, ID_PK, PK, [UNEVIDENCED]),
     ],

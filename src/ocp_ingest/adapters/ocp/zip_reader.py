@@ -82,7 +82,8 @@ class Archive:
             _check_totals(infos, size, bounds)
         except _BROKEN as wrong:
             raise Mismatch("The ZIP is broken: it can't be opened.") from wrong
-        self.members = [self._member(info) for info in infos if not info.is_dir()]
+        # Not `is_dir`: before Python 3.12 it fails on an entry without a name.
+        self.members = [self._member(info) for info in infos if not info.filename.endswith("/")]
 
     def read(self, member: Member) -> Iterator[bytes]:
         """The member's bytes in blocks. Raises Invalid if it is refused, Mismatch if broken."""

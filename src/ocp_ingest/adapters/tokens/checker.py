@@ -84,42 +84,13 @@ class JwtChecker:
         known = self.remembered(token)
         if known is not None:
             return known
-        claims = await self._verify(token)
+        claims = await signed_claims(token, self._keys)
         now_s = self._now_s()
-        ends_s = self._check_time(claims, now_s)
+        ends_s = check_time(claims, now_s, self._leeway_s)
         self._check_parties(claims)
         caller = Caller(_client(claims), self._scopes(claims))
         self._remember(token, caller, min(now_s + self._cache_s, ends_s))
         return caller
-
-    async def _verify(self, token: bytes) -> dict[str, Any]:
-        if len(token) > TOKEN_CHARS_MAX:
-            raise Denied("The token is too long.")
-        header = _header(token)
-        if header.get("alg") != ALGORITHM:
-            raise Denied(f"The token must be signed with {ALGORITHM}.")
-        kid = header.get("kid")
-        if kid is not None and not isinstance(kid, str):
-            raise Denied("The token's key id is no text.")
-        key = await self._keys.find(kid)
-        if key is None:
-            raise Denied("The token is signed with a key that the issuer does not publish.")
-        try:
-            return dict(jwt.decode(token, key, algorithms=[ALGORITHM]).claims)
-        except (JoseError, ValueError) as bad:
-            raise Denied("The token's signature is not valid.") from bad
-
-    def _check_time(self, claims: Mapping[str, Any], now_s: float) -> float:
-        ends_s = _number(claims, "exp")
-        if ends_s is None:
-            raise Denied("The token has no end (`exp`).")
-        if now_s >= ends_s:
-            raise Denied("The token is expired: get a new one.")
-        for claim in ("nbf", "iat"):
-            begins_s = _number(claims, claim)
-            if begins_s is not None and now_s < begins_s - self._leeway_s:
-                raise Denied("The token is not valid yet: compare the clocks.")
-        return ends_s
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
@@ -158,6 +129,39 @@ class JwtChecker:
         self._known.move_to_end(key)
         while len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
+
+
+async def signed_claims(token: bytes, keys: KeySource) -> dict[str, Any]:
+    """What a token says, once its signature is good (rule 1). Raises Denied, Transient."""
+    if len(token) > TOKEN_CHARS_MAX:
+        raise Denied("The token is too long.")
+    header = _header(token)
+    if header.get("alg") != ALGORITHM:
+        raise Denied(f"The token must be signed with {ALGORITHM}.")
+    kid = header.get("kid")
+    if kid is not None and not isinstance(kid, str):
+        raise Denied("The token's key id is no text.")
+    key = await keys.find(kid)
+    if key is None:
+        raise Denied("The token is signed with a key that the issuer does not publish.")
+    try:
+        return dict(jwt.decode(token, key, algorithms=[ALGORITHM]).claims)
+    except (JoseError, ValueError) as bad:
+        raise Denied("The token's signature is not valid.") from bad
+
+
+def check_time(claims: Mapping[str, Any], now_s: float, leeway_s: float) -> float:
+    """The end of a token, in epoch seconds (rule 2). Raises Denied before or after its time."""
+    ends_s = _number(claims, "exp")
+    if ends_s is None:
+        raise Denied("The token has no end (`exp`).")
+    if now_s >= ends_s:
+        raise Denied("The token is expired: get a new one.")
+    for claim in ("nbf", "iat"):
+        begins_s = _number(claims, claim)
+        if begins_s is not None and now_s < begins_s - leeway_s:
+            raise Denied("The token is not valid yet: compare the clocks.")
+    return ends_s
 
 
 def _header(token: bytes) -> dict[str, Any]:

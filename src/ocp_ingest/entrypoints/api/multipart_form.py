@@ -54,9 +54,15 @@ async def take_multipart(
     except ParserLimitReached as bad:
         raise TooLarge(f"The multipart body is over a bound: {bad}.") from None
     except MultipartError as bad:
-        raise Invalid(f"The multipart body is broken: {bad}.") from None
+        raise Invalid(f"The multipart body is broken: {_words(bad)}.") from None
     finally:
         await form.abort()
+
+
+def _words(bad: MultipartError) -> str:
+    """What the parser says; where it carries a decoding error, that one would quote the body."""
+    first = bad.args[0] if bad.args else ""
+    return first if len(bad.args) == 1 and isinstance(first, str) else "a header is no UTF-8"
 
 
 class _Form:
