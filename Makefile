@@ -84,6 +84,17 @@ simulate: .venv/.ready  ## simulated days with faults at every effect (SEEDS=100
 prove-the-proof: .venv/.ready  ## breaks one line at a time; the simulation must notice
 	@$(PY) tools/prove.py $(ARGS)
 
+.PHONY: fuzz
+FUZZ_SECONDS ?= 300
+fuzz: .venv/.ready  ## every reader of others' bytes, and the whole API (FUZZ_SECONDS=300)
+	@$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest tests/fuzz -p no:xdist
+
+.PHONY: soak
+ROUNDS ?= 100
+soak: .venv/.ready  ## kill -9 under load, cut connections, full disks; every byte compared (ROUNDS=100)
+	@$(PY) tools/soak.py --rounds $(ROUNDS) $(ARGS)
+
 LOCK = .venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade
 .PHONY: lock
 lock: .venv/.ready  ## resolve the dependencies anew

@@ -5,7 +5,9 @@
 """
 
 import asyncio
+import contextlib
 import hashlib
+import re
 import shutil
 import sys
 import tempfile
@@ -14,7 +16,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
+import aiohttp
 import msgspec
 
 from bench import filled
@@ -24,20 +28,27 @@ from ocp_ingest import bootstrap
 from ocp_ingest import config as config_reader
 from ocp_ingest.adapters.embedded import call_rows, schema
 from ocp_ingest.adapters.journal import Deriving, cursor_of
+from ocp_ingest.adapters.passwords import Passwords
+from ocp_ingest.adapters.tokens.setup import authority
 from ocp_ingest.config_model import Config
 from ocp_ingest.core import events
 from ocp_ingest.core.call import Call, fold
 from ocp_ingest.core.counting import day_of
 from ocp_ingest.core.events import Event
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from ocp_ingest.desk.ports import LocalUser
+from ocp_ingest.entrypoints.api.app import create_app
+from ocp_ingest.entrypoints.api.server import serving
+from ocp_ingest.entrypoints.console.app import served
 from ocp_ingest.ports import CallQuery
-from ocp_ingest.telemetry import set_up_logs
+from ocp_ingest.telemetry import Metrics, set_up_logs
 
 METHOD: Final = """
 What the console's overview and its search ask of the embedded store (SQLite), in a store of 10,000
 calls and in one of 1,000,000, with the store's own tables, indexes, records and counters: calls of
 60 days in five lines of business, 95 % stored, 1 % in flight, the rest absent, quarantined and
-lost. A page has 50 calls, whole records. Times are wall-clock, as somebody waits for them, of one
+lost. A page has 50 calls, whole records; *over HTTP* it is the console's own page, log-in, session
+and HTML included. Times are wall-clock, as somebody waits for them, of one
 request at a time: medians (lowest – highest). The files are in the system's page cache.
 """
 
@@ -108,15 +119,17 @@ def filled_desk(size: int) -> Path:
 def config_of(folder: Path) -> Config:
     """The configuration of a filled data directory; its clock stands where the calls end."""
     rules = [{"lob": lob, "when": {"ocp_group": f"{lob}-*"}} for lob in LOBS]
+    server = {"port": 0, "stop_s_max": 1.0}
     clock = {"origin_ms": NOW, "scale": 1.0, "real_origin_s": time.time()}
     return config_reader.parse({
         "data": {"dir": str(folder), "free_bytes_min": 1}, "clock": clock, "routing": rules,
+        "server": server,
         "lob": {lob: {} for lob in LOBS},
     })  # fmt: skip
 
 
 def _deriving() -> Deriving:
-    return Deriving.of(config_reader.settings(config_of(Path("."))))
+    return Deriving.of(config_reader.settings(config_of(Path(".")), b"not asked for here"))
 
 
 def _fill(folder: Path, size: int) -> None:
@@ -222,6 +235,70 @@ def _closed(ident: str, outcome: events.Closing, code: str, after_ms: int) -> Ev
 Question = Callable[["Bench"], Coroutine[Any, Any, object]]
 
 
+PASSWORD: Final = "a password of the measurement"
+# A page of the console -> its path.
+PAGES: Final[dict[str, str]] = {
+    "overview, 7 days": "/",
+    "overview, 30 days": "/?period=d30",
+    "calls": "/calls",
+    "calls, quarantined": "/calls?outcome=quarantined",
+    "calls, one line of business": "/calls?lob=three",
+    "calls, a call id": "/calls?q={call_id}",
+}
+
+
+class Console:
+    """The console of a filled store over real HTTP, and somebody who has logged in."""
+
+    def __init__(self, bench: "Bench", runner: asyncio.Runner) -> None:
+        self._bench = bench
+        self._run = runner.run
+        self._open = contextlib.AsyncExitStack()
+        self._run(self._enter())
+
+    def timed(self, path: str) -> float:
+        """Milliseconds until the whole page is here."""
+        call_id = quote(call_id_of(self._bench.size // 3, self._bench.size))
+        with stopwatch() as passed_ms:
+            self._run(self._get(path.format(call_id=call_id)))
+            return passed_ms()
+
+    def close(self) -> None:
+        """Stops serving."""
+        self._run(self._open.aclose())
+
+    async def _enter(self) -> None:
+        runtime, metrics = self._bench.runtime, Metrics()
+        config = runtime.config
+        assert runtime.desk.users is not None
+        word = await Passwords().hash(PASSWORD)
+        await runtime.desk.users.put(
+            LocalUser(name="bench", role="viewer", lobs=("*",), password=word)
+        )
+        app = create_app(
+            runtime.world, authority(config.auth, Path(config.data.dir)), config, metrics=metrics,
+            more=served(runtime.desk, config, metrics=metrics),
+        )  # fmt: skip
+        port = await self._open.enter_async_context(serving(app, config.server))
+        jar = aiohttp.CookieJar(unsafe=True)
+        base = f"http://127.0.0.1:{port}"
+        self._http = await self._open.enter_async_context(
+            aiohttp.ClientSession(base, cookie_jar=jar)
+        )
+        page = await self._get("/login")
+        [token] = re.findall(r'<meta name="csrf" content="([^"]*)">', page)
+        form = {"csrf": token, "name": "bench", "password": PASSWORD}
+        headers = {"origin": base}
+        async with self._http.post("/console/login", data=form, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+
+    async def _get(self, path: str) -> str:
+        async with self._http.get(f"/console{path}") as answer:
+            text = await answer.text()
+            assert answer.status == 200, (path, answer.status, text[:2000])
+            return text
+
+
 class Bench:
     """One filled store, open as a server has it."""
 
@@ -305,6 +382,15 @@ def main(few_folder: str, many_folder: str) -> None:
             name: alternate(partial(few.timed, q), partial(many.timed, q), runs=RUNS)
             for name, q in QUESTIONS.items()
         }
+        consoles = Console(few, runner), Console(many, runner)
+        found |= {
+            f"page over HTTP: {name}": alternate(
+                partial(consoles[0].timed, path), partial(consoles[1].timed, path), runs=RUNS
+            )
+            for name, path in PAGES.items()
+        }
+        for console in consoles:
+            console.close()
         for bench in (few, many):
             bench.runtime.close()
     print(msgspec.json.encode(found).decode())

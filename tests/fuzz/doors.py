@@ -25,7 +25,8 @@ from ocp_ingest.entrypoints.api.recordings import take_recording
 from tests.doors.kit import NOW_MS, WatchedStore, config_of, memory_world
 
 NAME = f"dia~acc~{NOW_MS}~grp.wav"
-LIMITS = {"base64_bytes_max": 4_096}  # small, so that a small input can pass it
+# Small, so that a small input can be over them.
+LIMITS = {"base64_bytes_max": 4_096, "recording_bytes_max": 1 << 20}
 IDLE_S = 5.0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from random import Random
 
 import aiohttp
@@ -19,6 +19,8 @@ from ocp_ingest.core.settings import LANDING
 from tests.story.kit import Sender, Talk, encoded, hiss, sha256
 
 FORMS = ("raw", "raw", "put", "multipart", "base64")
+BLOCK_BYTES = 16_384
+BLOCKS = 16  # about what a recording has
 APPS = ("banking-a", "cards-b", "insurance-c")
 
 
@@ -32,13 +34,25 @@ class Input:
         self.form = form
         self.acknowledged = False
 
-    async def send(self, to: Sender) -> int:
-        """One try; its status."""
+    async def send(self, to: Sender, pause_s: float) -> int:
+        """One try; its status. A raw upload pauses so long between its blocks."""
         if self.kind == "event":
             status, _ = await to.send("/v1/events", self.body)
+        elif self.form in ("raw", "put"):
+            method = "PUT" if self.form == "put" else "POST"
+            status, _ = await to.send(
+                "/v1/recordings", self._slowly(pause_s), method,
+                Content_Disposition=f'attachment; filename="{self.talk.name}"',
+                Content_Length=str(len(self.body)),
+            )  # fmt: skip
         else:
             status, _ = await to.deliver(self.talk.name, self.body, self.form)
         return status
+
+    async def _slowly(self, pause_s: float) -> AsyncIterator[bytes]:
+        for at in range(0, len(self.body), BLOCK_BYTES):
+            yield self.body[at : at + BLOCK_BYTES]
+            await asyncio.sleep(pause_s)
 
 
 class Load:
@@ -48,6 +62,7 @@ class Load:
         self.rng = rng
         self.inputs: list[Input] = []
         self.answers: Counter[str] = Counter()
+        self.under_way = 0
 
     @property
     def acknowledged(self) -> int:
@@ -74,20 +89,22 @@ class Load:
             self.rng.shuffle(some)
             self.inputs += some
 
-    async def send(self, to: Sender) -> list[Input]:
-        """Sends all that has no 2xx yet, at once; those that got it now."""
-        return [
-            one for one in await asyncio.gather(*(
-                self._one(one, to) for one in self.inputs if not one.acknowledged
-            )) if one is not None
-        ]  # fmt: skip
+    async def send(self, to: Sender, over_s: float) -> list[Input]:
+        """Sends all that has no 2xx yet, begun within `over_s`; those that got it now."""
+        waits = [(one, self.rng.uniform(0, over_s)) for one in self.inputs if not one.acknowledged]
+        done = await asyncio.gather(*(self._one(one, to, wait_s) for one, wait_s in waits))
+        return [one for one in done if one is not None]
 
-    async def _one(self, one: Input, to: Sender) -> Input | None:
+    async def _one(self, one: Input, to: Sender, wait_s: float) -> Input | None:
+        await asyncio.sleep(wait_s)
+        self.under_way += 1
         try:
-            status = await one.send(to)
+            status = await one.send(to, wait_s / BLOCKS)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as broken:
             self.answers[type(broken).__name__] += 1
             return None
+        finally:
+            self.under_way -= 1
         self.answers[str(status)] += 1
         # A connection that is cut inside the body is told 400 where the answer still passes.
         assert status in (200, 201, 400, 500, 503), status

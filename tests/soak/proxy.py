@@ -22,6 +22,7 @@ from typing import Final
 BLOCK_BYTES: Final = 16_384
 SLOW_S_MAX: Final = 0.05  # of one block
 HALF_S: Final = 0.5  # so long the other direction goes on
+LAST_S: Final = 2.0  # an end that has gone, killed perhaps, holds the other no longer than this
 # Where a connection is cut: heads of requests and answers are as likely as bodies.
 CUT_BYTES: Final = (1, 200, 600, 2_000, 20_000, 100_000)
 FATES: Final = ("slow", "reset", "truncate", "half", "refuse")
@@ -96,10 +97,8 @@ class FaultProxy:
         try:
             done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             cut = any(task.result() for task in done if not task.exception())
-            if not cut:
-                await asyncio.wait(ways)
-            elif fate == "half":
-                await asyncio.wait(ways, timeout=HALF_S)
+            if fate == "half" or not cut:
+                await asyncio.wait(ways, timeout=HALF_S if cut else LAST_S)
         finally:
             for task in ways:
                 task.cancel()

@@ -7,7 +7,7 @@ in the end it is forgotten.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from multipart import (  # type: ignore[import-untyped]
@@ -21,6 +21,7 @@ from multipart import (  # type: ignore[import-untyped]
 from ocp_ingest.core.errors import Invalid, TooLarge
 from ocp_ingest.core.limits import (
     METADATA_BYTES_MAX,
+    MIB,
     MULTIPART_HEADER_BYTES_MAX,
     MULTIPART_PARTS_MAX,
 )
@@ -31,6 +32,8 @@ from ocp_ingest.entrypoints.api.inbound import Inbound
 from ocp_ingest.entrypoints.api.names import name_of
 from ocp_ingest.ingest import intake
 from ocp_ingest.ingest.intake import Arrival, TakenRecording
+
+FORM_BYTES_MAX: Final = MIB  # of a form beside the recording: metadata, headers, boundaries
 
 
 async def take_multipart(
@@ -46,7 +49,12 @@ async def take_multipart(
             max_header_size=MULTIPART_HEADER_BYTES_MAX,
             max_segment_count=MULTIPART_PARTS_MAX,
         )
+        size, bytes_max = 0, deps.config.limits.recording_bytes_max + FORM_BYTES_MAX
         async for block in request.blocks():
+            # The file has its own bound; this one is for what is around it and in other parts.
+            size += len(block)
+            if size > bytes_max:
+                raise TooLarge(f"A form may have {bytes_max // MIB} MiB in all.")
             for event in parser.parse(block):
                 await form.take(event)
         parser.close()
