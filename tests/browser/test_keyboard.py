@@ -57,6 +57,27 @@ def test_a_person_logs_in_finds_a_call_and_asks_for_it_again_by_keys_alone(
         assert "in flight" in page.locator("#state").inner_text()
 
 
+def test_a_form_closed_and_asked_for_in_one_breath_is_whole(demo: Demo, chromium: Browser) -> None:
+    """The browser tells of a closed dialog later than a quick hand opens it again."""
+    with visitor(chromium, demo) as someone:
+        someone.log_in("operator")
+        page = someone.go(f"/calls/{demo.one('absent')}")
+        page.locator("details.ask > summary").first.click()
+        page.evaluate(
+            """() => {
+                document.querySelector('dialog[open]').close();
+                document.querySelector('details.ask > summary').click();
+            }"""
+        )
+        page.wait_for_timeout(200)
+        assert page.locator("dialog[open] h2").count() == 1
+        assert page.locator("dialog[open] button[type=submit]").count() == 1
+        assert page.evaluate("document.activeElement.name") == "reason"
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(200)
+        assert page.locator("details.ask").first.locator("button[type=submit]").count() == 1
+
+
 def test_the_first_tab_leads_past_the_menu(demo: Demo, chromium: Browser) -> None:
     with visitor(chromium, demo, size=NARROW) as someone:
         someone.log_in("viewer")

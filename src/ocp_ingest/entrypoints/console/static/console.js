@@ -41,10 +41,13 @@
   });
 
   // -- a form that asks for a reason: its <details> becomes a dialog -----------------------------------
+  // A browser says "close" a moment after it closed; who is quicker opens the same form again first.
+  let putBack = null;
   document.addEventListener("click", (event) => {
     const summary = event.target.closest("details.ask > summary");
     if (!summary) return;
     event.preventDefault();
+    putBack?.();
     const body = one(".ask-body", summary.parentElement);
     if (!body) return;
     const dialog = document.createElement("dialog");
@@ -59,12 +62,15 @@
     dialog.addEventListener("click", (inside) => {
       if (inside.target.closest("[data-closes]") || inside.target === dialog) dialog.close();
     });
-    dialog.addEventListener("close", () => {
+    const mine = () => {
+      putBack = null;
       title.remove();
       body.append(...dialog.childNodes);
       dialog.remove();
       summary.focus();
-    });
+    };
+    putBack = mine;
+    dialog.addEventListener("close", () => { if (putBack === mine) mine(); });
     dialog.showModal();
     one("textarea, input:not([type=hidden])", dialog)?.focus();
   });
