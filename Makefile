@@ -80,20 +80,43 @@ SEEDS ?= 100
 simulate: .venv/.ready  ## simulated days with faults at every effect (SEEDS=100 ARGS="--from 1")
 	@.venv/bin/ocp-proof many --seeds $(SEEDS) $(ARGS)
 
+.PHONY: simulate-ci
+# Every run of a pipeline takes other seeds: those of its five minutes of all time.
+SEEDS_FROM ?= $(shell echo $$(( $$(date -u +%s) / 300 * 1000 )))
+simulate-ci: .venv/.ready  ## what fits into five minutes, other seeds each time (SEEDS_FROM=n: these)
+	@.venv/bin/ocp-proof many --from $(SEEDS_FROM) --seeds 1000 --seconds 240 $(ARGS)
+
+.PHONY: prove-the-proof-quick
+prove-the-proof-quick: .venv/.ready  ## the dozen that falls first, within two minutes
+	@$(PY) tools/prove.py --quick $(ARGS)
+
 .PHONY: prove-the-proof
 prove-the-proof: .venv/.ready  ## breaks one line at a time; the simulation must notice
 	@$(PY) tools/prove.py $(ARGS)
 
 .PHONY: fuzz
 FUZZ_SECONDS ?= 300
-fuzz: .venv/.ready  ## every reader of others' bytes, and the whole API (FUZZ_SECONDS=300)
-	@$(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest tests/fuzz -p no:xdist
+fuzz: .venv/.ready  ## every reader of others' bytes, and the whole API (FUZZ_SECONDS=300 ARGS=--note)
+	@nice $(PY) tools/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+	@FUZZ_NOTE=$(findstring --note,$(ARGS)) FUZZ_SECONDS=$(FUZZ_SECONDS) \
+	    nice $(PY) -m pytest tests/fuzz -p no:xdist
+
+.PHONY: fuzz-quick
+fuzz-quick: .venv/.ready  ## the same within half a minute; part of `make test` too
+	@$(PY) -m pytest tests/fuzz -p no:xdist $(ARGS)
 
 .PHONY: soak
 ROUNDS ?= 100
-soak: .venv/.ready  ## kill -9 under load, cut connections, full disks; every byte compared (ROUNDS=100)
+soak: .venv/.ready  ## kills and power cuts under load, bad disks and lines (ROUNDS=100 ARGS="--seed 2")
 	@$(PY) tools/soak.py --rounds $(ROUNDS) $(ARGS)
+
+.PHONY: soak-quick
+soak-quick: .venv/.ready  ## the same in eight rounds, within a minute
+	@$(PY) tools/soak.py --rounds 8 $(ARGS)
+
+.PHONY: tamper
+tamper: .venv/.ready  ## every byte of a call's evidence changed, one at a time; who notices?
+	@nice $(PY) tools/tamper.py $(ARGS)
 
 LOCK = .venv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade
 .PHONY: lock

@@ -209,6 +209,12 @@ def _pages(connection: apsw.Connection) -> tuple[int, int]:
     return hits, misses
 
 
+def open_world(folder: Path) -> tuple[Database, World]:
+    """A filled store, and a world around it in which all its open calls are due."""
+    database, calls = open_store(folder)
+    return database, _world(folder, database, calls)
+
+
 def _world(folder: Path, database: Database, calls: EmbeddedCallStore) -> World:
     clock = ManualClock(NOW)
     return World(

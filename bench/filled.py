@@ -154,10 +154,13 @@ def finished_call(lob: str = "claims", after_ms: int = 30_000, **flow: Any) -> C
     return fold(ident, [*cdrs(ident, T0, **flow), *steps])
 
 
-def recording_steps(ident: str, lob: str, after_ms: int, source: Source = "stream") -> list[Event]:
-    """The way of a recording that came `after_ms` after T0."""
-    sha, at_ms, size = hashlib.sha256(b"mould").hexdigest(), T0 + after_ms, 320_044
-    key, bucket = f"2026/09/21/{ident}.wav", f"lob-{lob}"
+def recording_steps(
+    ident: str, lob: str, after_ms: int, source: Source = "stream", *,
+    sha: str = "", began_ms: int = T0, key: str = "",
+) -> list[Event]:  # fmt: skip
+    """The way of a recording that came `after_ms` after its call began; "": those of the mould."""
+    sha, at_ms, size = sha or hashlib.sha256(b"mould").hexdigest(), began_ms + after_ms, 320_044
+    key, bucket = key or f"2026/09/21/{ident}.wav", f"lob-{lob}"
     return [
         events.received(
             ident, ident, sha, at_ms=at_ms, source=source, size_bytes=size,

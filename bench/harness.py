@@ -183,6 +183,17 @@ def python(*arguments: str) -> Cells:
     return (sys.executable, *arguments)
 
 
+@contextlib.contextmanager
+def children_on(cpu: int) -> Iterator[None]:
+    """What is started inside runs on one processor from its exec on; we stay where we may be."""
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})  # inherited: nothing else has to start to pin it
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
 def last_cpu() -> int:
     """The highest processor that we may use: interrupts and others prefer the first."""
     return max(os.sched_getaffinity(0))

@@ -82,18 +82,27 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def ours(folder: Path, *, log_level: str = "warning") -> Iterator[Running]:
-    """`ocp-ingest serve` over an embedded runtime below `folder`."""
+def ours(
+    folder: Path, *, log_level: str = "warning", source: Path | None = None
+) -> Iterator[Running]:
+    """`ocp-ingest serve` over an embedded runtime below `folder`, of the tree at `source`."""
     port = free_port()
-    config = folder / "ocp-ingest.toml"
-    text = _CONFIG.format(port=port, folder=folder / "data")
-    config.write_text(text.replace('level = "warning"', f'level = "{log_level}"'))
-    command = ("-c", "from ocp_ingest.entrypoints.cli import main; main()")
-    with Child(*python(*command, "serve", "--config", str(config)), cpu=SERVER_CPU) as child:
+    file = config(folder, port, log_level=log_level)
+    elsewhere = f"import sys; sys.path.insert(0, {str(source)!r}); " if source else ""
+    command = ("-c", f"{elsewhere}from ocp_ingest.entrypoints.cli import main; main()")
+    with Child(*python(*command, "serve", "--config", str(file)), cpu=SERVER_CPU) as child:
         wait_for(port, "/readyz")
-        token = Child(*python(*command, "token", "--ttl", "36000", "--config", str(config)))
+        token = Child(*python(*command, "token", "--ttl", "36000", "--config", str(file)))
         with token:
             yield Running(port, child, token.result().strip())
+
+
+def config(folder: Path, port: int, *, log_level: str = "warning") -> Path:
+    """The configuration file of `ours`, with its data below `folder`."""
+    path = folder / "ocp-ingest.toml"
+    text = _CONFIG.format(port=port, folder=folder / "data")
+    path.write_text(text.replace('level = "warning"', f'level = "{log_level}"'))
+    return path
 
 
 @contextlib.contextmanager

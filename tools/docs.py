@@ -119,6 +119,22 @@ def costs() -> str:
     return page()
 
 
+def mutants() -> str:
+    """Mistakes and the seeds that notice them; from tools/prove.py and its ledger."""
+    sys.path.insert(0, str(ROOT))
+    from tools.prove import page
+
+    return page()
+
+
+def promises() -> str:
+    """Guarantees and what was measured; from tools/promises.py and the ledgers of runs."""
+    sys.path.insert(0, str(ROOT))
+    from tools.promises import page
+
+    return page()
+
+
 def _commented(path: Path, owner: str) -> Iterator[tuple[str, str, str]]:
     """Name, value and reason of each annotated assignment of a class, or of the module itself.
 
@@ -162,6 +178,8 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "telemetry.md": telemetry,
     "limits.md": limits,
     "costs.md": costs,
+    "mutants.md": mutants,
+    "../promises.md": promises,
 }
 
 

@@ -9,7 +9,8 @@ the corpus with --keep. With --atheris: guided by coverage, where atheris is ins
 the lock file: `pip install --target build/atheris atheris==3.0.0`, PYTHONPATH=build/atheris).
 
 A finding is written to build/fuzz/<target>-<hash>; `python tools/fuzz.py --target T --repeat FILE`
-repeats it. No input may take longer than INPUT_S_MAX.
+repeats it. No input may take longer than INPUT_S_MAX, nor more memory than INPUT_BYTES_MAX: what
+does is a finding. Seconds to fuzz are processor time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
+import resource
 import signal
 import sys
 import time
@@ -45,10 +48,16 @@ else:
 
 from ocp_ingest.telemetry import set_up_logs  # noqa: E402 - the path comes first
 from tests.fuzz import mutate, seeds  # noqa: E402
+from tools import ledger  # noqa: E402
 
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 FINDINGS = ROOT / "build" / "fuzz"
-INPUT_S_MAX = 5.0  # the slowest input takes under 0.1 s; a machine under load is ten times slower
+LEDGER = ROOT / "docs" / "fuzz-runs.jsonl"
+INPUT_S_MAX = 5.0  # of processor time; the slowest input takes 0.1 s
+WAIT_TIMES = 20  # a machine under load lets us wait; a reader that waits for nothing is a hang too
+FIRST_S_MAX = 60.0  # of the first one, with all that is built once
+# What an input may make the process allocate: a hundred times what the largest one needs.
+INPUT_BYTES_MAX = 256 << 20
 KEPT_BYTES_MAX = 2_048  # of one kept input
 KEPT_PER_TARGET_MAX = (
     40  # inputs kept of one target: the corpus stays small enough for a repository
@@ -85,41 +94,73 @@ def kept(target: str) -> list[Path]:
 
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """Ends what takes longer, in the main thread."""
+    """Ends what takes more processor time, or waits WAIT_TIMES as long, in the main thread."""
 
     def ring(_: int, __: FrameType | None) -> None:
         raise Hang(f"an input took longer than {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = (
+        (signal.ITIMER_PROF, signal.SIGPROF, seconds),
+        (signal.ITIMER_REAL, signal.SIGALRM, seconds * WAIT_TIMES),
+    )
+    before = [signal.signal(number, ring) for _, number, _ in timers]
+    for timer, _, length_s in timers:
+        signal.setitimer(timer, length_s)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, _, _ in timers:
+            signal.setitimer(timer, 0)
+        for (_, number, _), held in zip(timers, before, strict=True):
+            signal.signal(number, held)
+
+
+@contextmanager
+def memory(more_bytes: int) -> Iterator[None]:
+    """Lets the process have so much more, then MemoryError; Linux only, elsewhere no bound."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        yield
+        return
+    held = int(re.findall(r"VmData:\s+(\d+) kB", status.read_text())[0]) * 1024
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held + more_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def fuzz(
     target: str, seconds: float, seed: int, *, keep: bool = False,
-    run: Callable[[bytes], str] | None = None,
+    run: Callable[[bytes], str] | None = None, input_s_max: float = INPUT_S_MAX,
 ) -> Fuzzed:  # fmt: skip
     """Mutates inputs of a target until its time is over; the same seed makes the same inputs.
 
     `run` takes the place of the target's function.
     """
+    with memory(INPUT_BYTES_MAX):
+        return _fuzz(target, seconds, seed, keep, run, input_s_max)
+
+
+def _fuzz(
+    target: str, seconds: float, seed: int, keep: bool, run: Callable[[bytes], str] | None,
+    input_s_max: float,
+) -> Fuzzed:  # fmt: skip
     run, rng = run or TARGETS[target], Random(f"{target}:{seed}")
     pool, known, done = corpus(target), set[str](), Fuzzed(target)
-    run(pool[0])  # what is built once is no input's time
-    began = time.perf_counter()
+    with alarm(FIRST_S_MAX):
+        run(pool[0])  # what is built once is no input's time
+    began = time.process_time()
     todo: Iterator[bytes] = iter(list(pool))
-    while (elapsed := time.perf_counter() - began) < seconds or not done.inputs:
+    while (elapsed := time.process_time() - began) < seconds or not done.inputs:
         if len(done.findings) >= FINDINGS_MAX:
             break
         data = next(todo, None)
         fresh = data is None
         if data is None:
             data = mutate.mutated(rng, pool, mutate.WORDS[target])
-        word = _one(done, run, data)
+        word = _one(done, run, data, input_s_max)
         if word in known or word is None:
             continue
         known.add(word)
@@ -131,17 +172,19 @@ def fuzz(
     return done
 
 
-def _one(done: Fuzzed, run: Callable[[bytes], str], data: bytes) -> str | None:
+def _one(
+    done: Fuzzed, run: Callable[[bytes], str], data: bytes, input_s_max: float
+) -> str | None:  # fmt: skip
     done.inputs += 1
-    began = time.perf_counter()
+    began = time.process_time()
     try:
-        with alarm(INPUT_S_MAX):
+        with alarm(input_s_max):
             return run(data)
     except Exception:
         done.findings.append(_found(done.target, data, traceback.format_exc(limit=-6)))
         return None
     finally:
-        done.slowest_ms = max(done.slowest_ms, round((time.perf_counter() - began) * 1000, 1))
+        done.slowest_ms = max(done.slowest_ms, round((time.process_time() - began) * 1000, 1))
 
 
 def _found(target: str, data: bytes, trace: str) -> str:
@@ -204,6 +247,7 @@ def main() -> int:
     asked.add_argument("--keep", action="store_true", help="new behaviours go to the corpus")
     asked.add_argument("--json", action="store_true")
     asked.add_argument("--atheris", action="store_true", help="guided by coverage; one target")
+    asked.add_argument("--note", action="store_true", help=f"add a line to docs/{LEDGER.name}")
     asked.add_argument("--repeat", type=Path, help="one file through one target")
     said = asked.parse_args()
     set_up_logs("json", "critical")
@@ -224,6 +268,12 @@ def main() -> int:
                 f"{one.target:10} {one.inputs:8,} inputs  {one.words:5} behaviours  "
                 f"slowest {one.slowest_ms:7.1f} ms  {len(one.findings)} findings"
             )
+    if said.note:
+        ledger.note(LEDGER, f"python tools/fuzz.py --seconds {said.seconds:g} --seed {said.seed}", {
+            "inputs": {one.target: one.inputs for one in done},
+            "findings": sum(len(one.findings) for one in done),
+            "slowest_ms": max(one.slowest_ms for one in done),
+        })  # fmt: skip
     return int(any(one.findings for one in done))
 
 

@@ -2,9 +2,12 @@
 
           vCPU  MiB   disk    how many               more when
 ingest    1     4096  21 GiB  ingest_tasks_min..max  CPU over 60 %, or 600 requests a minute each
-worker    1     4096  60 GiB  worker_tasks_min..max  over 20 messages wait for each task
+worker    0.5   2048  60 GiB  worker_tasks_min..max  over 20 messages wait for each task
 
-Memory   an upload holds one 8 MiB part, 256 at once; the rest is the interpreter's.
+Memory   an upload holds one 8 MiB part, 256 at once; the rest is the interpreter's. A worker
+         streams: of four downloads it holds four parts at a time. Both are reckoned from what the
+         embedded runtime was measured to hold and to take (docs/benchmarks.md), not from Fargate.
+vCPU     a call costs a worker less than 0.2 s; a million a month are 8 % of one vCPU.
 Disk     a ZIP of an export is unpacked from a temporary file, 16 GiB each.
 Rules    no root, no capability, a read-only root file system; /tmp is a volume of its own. A task
          has 120 s to stop (the longest that Fargate gives): uploads end, messages are given back.
@@ -57,7 +60,7 @@ class Shape(NamedTuple):
     disk_gib: int
 
 
-SHAPES: Final = {"ingest": Shape(1024, 4096, 21), "worker": Shape(1024, 4096, 60)}
+SHAPES: Final = {"ingest": Shape(1024, 4096, 21), "worker": Shape(512, 2048, 60)}
 COMMANDS: Final = {
     "ingest": ["serve", "--runtime", "aws"],
     "worker": ["work", "--runtime", "aws"],

@@ -125,10 +125,12 @@ def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
     from ocp_ingest.adapters.embedded.presence import free_what_the_dead_held
     from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
     from ocp_ingest.adapters.embedded.seal_book import EmbeddedSealBook
+    from ocp_ingest.adapters.embedded.sheets import EmbeddedSheets
     from ocp_ingest.adapters.embedded.timetable import EmbeddedTimetable
     from ocp_ingest.adapters.embedded.vault import Vault
     from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
     from ocp_ingest.adapters.journal import Deriving
+    from ocp_ingest.evidence.sheet import PortSheets
     from ocp_ingest.evidence.shelf import BucketShelf
     from ocp_ingest.evidence.world import Evidence
 
@@ -166,10 +168,13 @@ def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:
             notes=EmbeddedDeskNotes(database),
             users=EmbeddedUserBook(database),
         )
+        seals = EmbeddedSealBook(database, vault, deriving)
+        by_port = PortSheets(world.calls, seals)
         evidence = Evidence(
             world=world,
             exports=book,
-            seals=EmbeddedSealBook(database, vault, deriving),
+            seals=seals,
+            sheets=EmbeddedSheets(database, vault, deriving, by_port),
             shelf=BucketShelf(shelf, SHELF_BUCKET),
             signer=_signer(config, data_dir),
             real=SystemClock(),

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from ocp_ingest.adapters.memory.export_book import ExportBookState
 from ocp_ingest.adapters.memory.state import MemoryState
-from ocp_ingest.core.call import Call
-from ocp_ingest.core.export_job import ExportJob
 from ocp_ingest.core.lifecycle import CallPolicy, outcome
 from ocp_ingest.core.limits import HOUR_MS
 from ocp_ingest.evidence.conservation import conservation
 from ocp_proof.invariants import Laws
 from ocp_proof.law import law
 from ocp_proof.process import Process
+from ocp_proof.readings import CALLS, JOBS, unchanged
 from ocp_proof.story import ORIGIN_MS, RETENTION_MS
 from ocp_sim.ledger import Entry, ledger
 
@@ -28,15 +25,13 @@ if TYPE_CHECKING:
 
 # By then a call that lacks something was asked for, had OCP answered: watermark, faults, census.
 _ASKED_BY_MS: Final = 48 * HOUR_MS
-_CALL: Final = msgspec.msgpack.Decoder(Call)
-_JOB: Final = msgspec.msgpack.Decoder(ExportJob)
 
 
 def outcomes(state: MemoryState, policy: CallPolicy, unheard: int = 0) -> dict[str, int]:
     """How the calls of a run ended, counted."""
     found: Counter[str] = Counter()
-    for record in state.records.values():
-        ended = outcome(_CALL.decode(record), policy)
+    for call_id, record in state.records.items():
+        ended = outcome(CALLS(call_id, record), policy)
         found[ended.outcome if ended is not None else "in_flight"] += 1
     if unheard:  # see `check`: no sender was ever told that they were taken
         found["in_flight"] -= unheard
@@ -46,7 +41,7 @@ def outcomes(state: MemoryState, policy: CallPolicy, unheard: int = 0) -> dict[s
 
 def asked_for(book: ExportBookState) -> list[str]:
     """Open export jobs that calls wait for; a census goes on for ever."""
-    return [key for key in sorted(book.open) if _JOB.decode(book.jobs[key]).call_ids]
+    return [key for key in sorted(book.open) if JOBS(key, book.jobs[key]).call_ids]
 
 
 async def _bulk_done(stage: _Stage, onlooker: Process) -> None:
@@ -58,6 +53,7 @@ async def _bulk_done(stage: _Stage, onlooker: Process) -> None:
 
 async def check(stage: _Stage) -> None:
     """Raises BrokenLawError for the first law that does not hold at the end."""
+    unchanged()
     _bytes_kept(stage.laws)
     _incidents(stage.state)
     tries_max = stage.settings.limits.step_tries_max
@@ -114,7 +110,7 @@ def _ended(stage: _Stage, entry: Entry) -> None:
         return  # nothing ever came of it, and no census could tell
     law(record is not None, f"{entry.call_id}: nothing is known of it ({entry.faults})")
     assert record is not None
-    call = _CALL.decode(record)
+    call = CALLS(entry.call_id, record)
     ended = outcome(call, stage.settings.policy)
     law(ended is not None, f"{entry.call_id}: in flight at the end ({entry.faults})")
     assert ended is not None

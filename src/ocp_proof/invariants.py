@@ -35,9 +35,9 @@ from ocp_ingest.core.limits import EVENT_VARIANTS_MAX, HOUR_MS, RECORDING_VERSIO
 from ocp_ingest.core.settings import LANDING, QUARANTINE, Settings
 from ocp_ingest.ports import Kept
 from ocp_proof.law import BrokenLawError, law
+from ocp_proof.readings import CALLS
 from ocp_proof.truth import Truth
 
-_CALL: Final = msgspec.msgpack.Decoder(Call)
 _EVENT: Final = msgspec.json.Decoder(Event)
 # Events of one call: its CDRs, each with EVENT_VARIANTS_MAX bodies, and a week of tries, each
 # asked and answered once. The most that any seed ever had is a third of it.
@@ -88,7 +88,7 @@ class Laws:
         )
         event = _EVENT.decode(after)
         if event.kind == "given_up" or (event.kind == "closed" and event.source != "operator"):
-            self._knows_all(_CALL.decode(self.records[call_id]))
+            self._knows_all(CALLS(call_id, self.records[call_id]))
         held = self._folded.get(call_id) or new(call_id)
         self._folded[call_id] = merge(held, event)
         if event.kind == "routed":
@@ -116,7 +116,7 @@ class Laws:
         )
         assert body is not None
         self._acknowledged.add((call_id, event_id))
-        call = _CALL.decode(self.records[call_id])
+        call = CALLS(call_id, self.records[call_id])
         law(
             merge(call, _EVENT.decode(body)) == call,
             f"{call_id}: the acknowledged event {event_id} is not in the record",
@@ -156,10 +156,11 @@ class Laws:
         if before == after:
             return
         self.changed_ms[call_id] = self._now_ms()
-        call = _CALL.decode(after)
+        held = CALLS(call_id, before) if before is not None else None
+        call = CALLS(call_id, after)
         self._is_journalled(call)
-        if before is not None:
-            self._only_added(_CALL.decode(before), call)
+        if held is not None:
+            self._only_added(held, call)
         self._stored(call)
 
     def row(self, call_id: str, before: Row | None, after: Row | None) -> None:
@@ -170,7 +171,7 @@ class Laws:
         if after.pend_at is not None:
             self._is_timely(call_id, after, after.pend_at)
             return
-        call = _CALL.decode(self.records[call_id])
+        call = CALLS(call_id, self.records[call_id])
         ended = outcome(call, self._settings.policy)
         law(
             (ended.outcome if ended is not None else "") == after.outcome,
@@ -229,7 +230,7 @@ class Laws:
 
         It may lack what its receiver journalled before it died, unanswered, and nobody repeated.
         """
-        call = _CALL.decode(record)
+        call = CALLS(call_id, record)
         return call == self._folded[call_id] or all(
             merge(call, _EVENT.decode(body)) == call
             for event_id, body in self.journal[call_id].items()

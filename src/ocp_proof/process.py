@@ -193,9 +193,10 @@ class Process:
         await self._clock.sleep_ms(self._frozen_until_ms - self._clock.now_ms())
 
     def _decide(self, point: str) -> Fault | None:
-        frozen_ms = self._frozen_until_ms - self._clock.now_ms()
-        if frozen_ms > 0 and not point.endswith(".bytes"):
-            return Fault(Kind.SLOW, ms=frozen_ms)
+        if self._frozen_until_ms:
+            frozen_ms = self._frozen_until_ms - self._clock.now_ms()
+            if frozen_ms > 0 and not point.endswith(".bytes"):
+                return Fault(Kind.SLOW, ms=frozen_ms)
         drawn = self._site.chance.draw(point)
         if drawn is None:
             return None

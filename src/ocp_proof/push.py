@@ -44,6 +44,7 @@ class Pusher:
     ) -> None:  # fmt: skip
         self._seed = story.seed
         self._tries = story.push_tries
+        self._slowness = story.push_slowness
         self._ocp = ocp
         self._chance = chance
         self._laws = laws
@@ -65,7 +66,7 @@ class Pusher:
             cut = False
             if done and not again:
                 return
-            await asyncio.sleep(rng.uniform(5, 60) * 4**tries)
+            await asyncio.sleep(rng.uniform(5, 60) * 4**tries * self._slowness)
         self.given_up += 1
 
     async def _try(self, delivery: Delivery, rng: Random, what: str, *, cut: bool) -> bool:

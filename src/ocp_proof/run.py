@@ -17,15 +17,15 @@ from ocp_ingest.adapters.memory.faults import Crashed
 from ocp_ingest.adapters.memory.recording_store import MemoryRecordingStore
 from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.core.access import Person
-from ocp_ingest.core.errors import OcpIngestError
+from ocp_ingest.core.errors import OcpIngestError, Transient
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS
 from ocp_ingest.desk import bulk
 from ocp_ingest.ingest import operate
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import CallQuery
-from ocp_proof import ending
+from ocp_proof import ending, readings
 from ocp_proof.bounds import Bounds
-from ocp_proof.chance import Chance, Name, Struck
+from ocp_proof.chance import Chance, Name, Struck, is_troubled
 from ocp_proof.clock import Alarms, SimClock
 from ocp_proof.invariants import Laws
 from ocp_proof.law import BrokenLawError, law
@@ -57,6 +57,8 @@ from ocp_sim.script import deliveries
 # A hundred calls over nine days take far less; a loop that spins reaches it in seconds.
 STEPS_MAX: Final = 20_000_000
 _RESTART_MS: Final = (1_000, 10 * 60_000)
+# So often a person asks for the same thing; a bad quarter of an hour is over by then.
+_ASKED_MAX: Final = 8
 _LOOK_MS: Final = 6 * HOUR_MS
 # Faults have stopped for so long: an open call that is overdue since then is stuck.
 _OVERDUE_MS: Final = 36 * HOUR_MS
@@ -88,11 +90,18 @@ def run(
     The garbage collector rests meanwhile: it would close forgotten generators whenever it liked.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    story = story or story_of(seed, calls)
-    began = time.perf_counter()
-    stage = _Stage(story, off, recordings)
-    broken = ""
     gc.disable()
+    try:
+        return _played(_Stage(story or story_of(seed, calls), off, recordings))
+    finally:
+        gc.enable()
+        readings.forget()
+        gc.collect()
+
+
+def _played(stage: _Stage) -> Ran:
+    began = time.perf_counter()
+    broken = ""
     try:
         stage.loop.run(stage.play())
         lost = stage.loop.unretrieved(but=(Crashed, asyncio.CancelledError))
@@ -101,12 +110,9 @@ def run(
         broken = f"{type(found).__name__}: {found}"
     except Exception as bug:
         broken = f"{type(bug).__name__}: {bug}"
-    finally:
-        gc.enable()
-        gc.collect()
     return Ran(
-        seed=seed,
-        calls=story.calls,
+        seed=stage.story.seed,
+        calls=stage.story.calls,
         days=stage.loop.now_ms / DAY_MS,
         steps=stage.loop.steps,
         checks=stage.laws.checked + stage.bounds.checked,
@@ -134,12 +140,14 @@ class _Stage:
         )
         self.chance = Chance(
             story.seed, rate=story.rate, kinds=story.kinds, off=off,
-            calm=lambda: self.loop.now_ms >= CALM_MS, now_us=lambda: self.loop.now_us,
+            calm_us=CALM_MS * 1_000, now_us=lambda: self.loop.now_us,
+            outages_ms=story.own_outages_ms,
         )  # fmt: skip
         self.clock = SimClock(self.loop, ORIGIN_MS)
         self.ocp = world_of(story)
         rules = sim.Platform(self.ocp, rules_of(story), Random(story.seed))  # noqa: S311
         self.vendor = Vendor(self.ocp, rules, self.clock, self.chance)
+        self.vendor.troubled = is_troubled(story.seed)
         self.truth = Truth(self.ocp, RETENTION_MS, STRICT_LOB, STRICT_MS_MIN)
         self._watch()
         self.site = Site(
@@ -256,20 +264,29 @@ class _Stage:
             process.freeze(for_ms)
 
     async def _act(self, at_ms: int, what: Act, index: int) -> None:
+        """A person's: who is told to try again later does, at whichever process listens."""
         await asyncio.sleep(at_ms / 1000)
-        process = self._listening(Random(at_ms))  # noqa: S311 - reproducible
+        rng = Random(at_ms)  # noqa: S311 - reproducible
         call_id = self.ocp.calls[index].call_id
-        if process is None:
-            return
+        for _ in range(_ASKED_MAX):
+            process = self._listening(rng)
+            try:
+                if process is not None:
+                    await self._acted(process, at_ms, what, call_id)
+                    return
+            except (Transient, Crashed):
+                pass
+            except OcpIngestError:
+                return
+            await asyncio.sleep(rng.randrange(*_RESTART_MS) / 1000)
+
+    async def _acted(self, process: Process, at_ms: int, what: Act, call_id: str) -> None:
         if what in ("mark_absent", "released"):
             self.laws.touched.add(call_id)
-        try:
-            if what == "bulk":
-                await self._bulk(process, at_ms)
-            else:
-                await _do(process.world, what, call_id)
-        except (OcpIngestError, Crashed):
-            return
+        if what == "bulk":
+            await self._bulk(process, at_ms)
+        else:
+            await _do(process.world, what, call_id)
 
     async def _bulk(self, process: Process, at_ms: int) -> None:
         """Everything that is open is retried, or everything that was closed is opened again."""

@@ -45,6 +45,15 @@ STRICT_MS_MIN: Final = 2_400
 _BULK: Final = ("BulkBook.", "DeskNotes.")
 _REPLAY: Final = ("CallStore.rebuild", "CallStore.call_ids")
 
+# What of ours may be out while the rest works, and for how long: a fail-over, or a full disk.
+_OWN: Final = (
+    "CallStore.append", "CallStore.append", "CallStore.", "ExportBook.", "RecordingStore.",
+    "Timetable.", "WorkQueue.",
+)  # fmt: skip
+_OWN_MS: Final = (5 * MINUTE_MS, 90 * MINUTE_MS)
+# Most exports are made by then.
+_OWN_BEFORE_MS: Final = DAY_MS
+
 Act = Literal[
     "retried", "reopened", "released", "mark_absent", "close_incident", "replay", "bulk",
 ]  # fmt: skip
@@ -61,10 +70,12 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     kinds: frozenset[str]  # the faults that happen at all, besides those that a seed aims at
     outages_ms: tuple[tuple[int, int], ...]  # OCP's API is silent from, to
     dark: bool  # the last outage lasts until OCP's retention is over
+    own_outages_ms: tuple[tuple[int, int, str], ...]  # a store of ours is silent: from, to, which
     kills_ms: tuple[int, ...]  # somebody kills a process, besides the crashes at effects
     freezes_ms: tuple[tuple[int, int], ...]  # a process stands still: at, for
     acts: tuple[tuple[int, Act, int], ...]  # when, what, on which call
     push_tries: int  # so often OCP pushes what gets no answer; what is lost then is stage 2's
+    push_slowness: int  # its pauses in between, in their usual lengths: minutes, or hours
     per_call: bool
     gather_ms: int
     detect_ms: int
@@ -115,6 +126,9 @@ def story_of(seed: int, calls: int = CALLS_MIN) -> Story:
         patience_s=rng.choice((3_600.0, 4 * 3_600.0)),
         idle_s=rng.choice((900.0, 1_800.0, 4 * 3_600.0, 4 * 3_600.0)),
         audio_as=rng.choice(("files", "files", "zip", "mixed")),
+        push_slowness=rng.choice((1, 1, 1, 60)),
+        own_outages_ms=tuple((*_span(rng, _OWN_BEFORE_MS, _OWN_MS), rng.choice(_OWN))
+                             for _ in range(rng.choice((0, 0, 1, 3)))),
     )  # fmt: skip
 
 

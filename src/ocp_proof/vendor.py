@@ -68,6 +68,8 @@ _FATES: Final = {
 _HOURS_MAX: Final = 48
 _FETCHED_AT_ONCE: Final = 4
 _FOREIGN_MS: Final = 20 * 60_000
+# Trouble on both sides, in which calls of another hour may become due.
+_TROUBLE_MS: Final = 40 * 60_000
 # Under way for a moment, a minute, or longer than a lease; and how long a request may linger.
 _SLOW_MS: Final = (500, 60_000, 6 * 60_000)
 _LINGER_MS: Final = (500, 5_000, 90_000)
@@ -85,8 +87,10 @@ class Vendor:
         self.clock = clock
         self.chance = chance
         self.groups = tuple(platform.jobs)
+        self.troubled = False
         self.down = False
         self.polls: Counter[str] = Counter()
+        self._troubles: dict[str, None] = {}
 
     def create(
         self, group: str, from_ms: int, to_ms: int, types: Sequence[str], fate: sim.Fate
@@ -108,6 +112,12 @@ class Vendor:
         ]  # fmt: skip
         law(len(ours) <= 1, f"{group}: {len(ours)} exports of ours at once")
         return made
+
+    def failed(self, export_id: str) -> None:
+        """We are told that an export failed; in a troubled seed the trouble is then ours too."""
+        if self.troubled and export_id not in self._troubles:
+            self._troubles[export_id] = None
+            self.chance.out("ExportBook.job", _TROUBLE_MS)
 
 
 class SimOcp:
@@ -168,7 +178,11 @@ class SimOcp:
         if (failed := _failure(what, n, after=True)) is not None:
             return failed
         job = self._vendor.platform.jobs[group].get(export_id)
-        return Gone(n) if job is None else Status(self._seen(job), n)
+        if job is None:
+            return Gone(n)
+        if job.status(self._now()) == VendorStatus.FAILED:
+            self._vendor.failed(export_id)
+        return Status(self._seen(job), n)
 
     async def files(self, group: str, export_id: str) -> FileList | Gone | Failure:
         """The file list."""

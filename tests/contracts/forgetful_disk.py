@@ -128,6 +128,9 @@ class ForgetfulDisk(FileSystem):
     def copy(self, source: int, target: int) -> None:
         self.write(target, self.read(source, 0, 1 << 40))
 
+    def begin_writing(self, descriptor: int, offset: int) -> None:
+        """A hint, not taken: nothing is durable by it."""
+
     def fsync(self, descriptor: int) -> None:
         with self._call():
             file = self._open[descriptor][0]

@@ -3,7 +3,9 @@
 Files are real and shared memory works as ever; beside each file its synced content is kept, and
 the writes since. `cut_at` makes the power fail at the n-th write or sync: from then on every
 write fails. `restore` then builds the files as a disk may show them after the cut: the synced
-content and, of each later write, all, nothing, or its first part.
+content and, of each later write, all, nothing, or its first part. While `syncs_fail` is set, a sync
+fails and what it should have kept never gets to the platters, whatever is synced later: that is
+what Linux does with pages that could not be written.
 
 Not modelled: the names of files (SQLite syncs the folder of its journals itself, and Database
 syncs the folder of its file before it takes the first write).
@@ -11,6 +13,7 @@ syncs the folder of its file before it takes the first write).
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from random import Random
@@ -63,6 +66,7 @@ class ForgetfulVFS(apsw.VFS):
         self.contents: dict[str, _Content] = {}
         self.operations = 0
         self.cut_at = cut_at
+        self.syncs_fail = False
         super().__init__(name, "unix")
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
@@ -83,6 +87,14 @@ class ForgetfulVFS(apsw.VFS):
         if self.cut_at is not None and self.operations >= self.cut_at:
             raise apsw.IOError("the power is off")
         self.operations += 1
+
+    def move(self, old: Path, new: Path) -> None:
+        """Files found in `old` by a process that has died are found in `new` by the next one."""
+        new.mkdir()
+        for path in list(self.contents):
+            if Path(path).parent == old and not path.endswith(SHM_SUFFIX):
+                shutil.copy(path, new)
+                self.contents[str(new / Path(path).name)] = self.contents.pop(path)
 
     def restore(self, folder: Path, chance: Random) -> None:
         """The files as they may be found after the cut."""
@@ -113,5 +125,8 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:
         with self._vfs.lock:
             self._vfs.operate()
+            if self._vfs.syncs_fail:
+                self._content.writes.clear()
+                raise apsw.IOError("the disk can't sync")
             super().xSync(flags)
             self._content.sync()

@@ -27,7 +27,8 @@ from ocp_ingest.adapters.embedded.work_queue import EmbeddedWorkQueue
 from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.memory.clock import ManualClock
 from ocp_ingest.core.call import fold
-from ocp_ingest.core.errors import OcpIngestError
+from ocp_ingest.core.errors import OcpIngestError, Transient
+from ocp_ingest.core.events import Event
 from tests.contracts import samples
 from tests.contracts.forgetful_disk import (
     ForgetfulDisk,
@@ -305,3 +306,56 @@ class TestSQLite:
         assert len(cut.acknowledged) == 37
         losses = [await cut.violations(vfs, Random(seed)) for seed in range(5)]
         assert all(losses)
+
+    async def test_what_a_killed_process_left_unsynced_is_durable_before_it_is_told_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The sender asks again after a kill; "it is there already" must not promise less."""
+        monkeypatch.setattr(database_module, "CHECKPOINT_PAGES", 4_096)  # killed before the sync
+        lives = Lives(tmp_path, await Cut(tmp_path, Database).run(None, calls=0))
+        await lives.next(Unsynced, samples.start("c0"))
+        await lives.next(Database, samples.start("c0"))
+        assert await lives.violations({"c0"}) == []
+
+    async def test_what_comes_after_a_sync_that_failed_does_not_stand_on_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A commit that could not be synced is found in the page cache by the next life, and is
+        not on the platters: commits behind it in the WAL would be cut off with it.
+        """
+        monkeypatch.setattr(database_module, "CHECKPOINT_PAGES", 4_096)
+        lives = Lives(tmp_path, await Cut(tmp_path, Database).run(None, calls=0))
+        lives.vfs.syncs_fail = True
+        with pytest.raises(Transient):
+            await lives.next(Database, samples.start("c1"), opened=True)
+        lives.vfs.syncs_fail = False
+        await lives.next(Database, samples.start("c2"))
+        assert await lives.violations({"c2"}) == []
+
+
+class Lives:
+    """One store over lives that end by a kill: each finds what the page cache has."""
+
+    def __init__(self, folder: Path, vfs: ForgetfulVFS) -> None:
+        self.vfs = vfs
+        self._folder, self._place, self._count = folder, folder / "before", 0
+        self._vault = Vault(folder / "after/data.key")
+        vfs.cut_at = None
+
+    async def next(self, kind: type[Database], event: Event, *, opened: bool = False) -> None:
+        """A life that takes one event; `opened`: what fails fails behind its start."""
+        self._count += 1
+        self.vfs.move(self._place, self._folder / f"life{self._count}")
+        self._place = self._folder / f"life{self._count}"
+        failing, self.vfs.syncs_fail = self.vfs.syncs_fail, self.vfs.syncs_fail and not opened
+        database = kind(self._place / "s.sqlite3", backlog_max=10_000, vfs=self.vfs.name)
+        store = EmbeddedCallStore(database, self._vault, Deriving())
+        self.vfs.syncs_fail = failing
+        await store.append([event])
+
+    async def violations(self, calls: set[str]) -> list[str]:
+        """What of these calls' starts is lost, and what else is wrong, over some chances."""
+        cut = Cut(self._folder, Database)
+        cut.acknowledged = {(call, samples.start(call).event_id) for call in calls}
+        found = [await cut.violations(self.vfs, Random(seed)) for seed in range(5)]
+        return [text for texts in found for text in texts]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import apsw
@@ -54,6 +55,25 @@ class Gate:
         self.go.wait(10)
 
 
+class Gathered:
+    """Counts, and notes what it has written in one go."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.written: list[int] = []
+
+    def add(self, connection: apsw.Connection) -> None:
+        self.held += 1
+
+    def write(self, connection: apsw.Connection) -> None:
+        if self.held:
+            self.written.append(self.held)
+        self.held = 0
+
+    def forget(self) -> None:
+        self.held = 0
+
+
 class TestGroupCommit:
     async def test_what_gathers_is_committed_at_once(self, database: Database) -> None:
         gate = Gate()
@@ -93,6 +113,61 @@ class TestGroupCommit:
         done = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(d) for d in done] == [int, Invalid, int]
         assert names(database) == {"a", "b"}
+
+    async def test_what_is_gathered_is_written_once_a_batch_and_undone_with_what_raised(
+        self, database: Database
+    ) -> None:
+        gathered = Gathered()
+        database.gather(gathered)
+
+        def bad(connection: apsw.Connection) -> None:
+            gathered.held += 100
+            raise Invalid("no")
+
+        gate = Gate()
+        first = asyncio.create_task(database.write(gate))
+        await asyncio.to_thread(gate.reached.wait)
+        good = [asyncio.create_task(database.write(gathered.add)) for _ in range(9)]
+        await asyncio.sleep(0)
+        gate.go.set()
+        await asyncio.gather(first, *good)
+        assert gathered.written == [9]
+
+        gate = Gate()
+        first = asyncio.create_task(database.write(gate))
+        await asyncio.to_thread(gate.reached.wait)
+        mixed = [
+            asyncio.create_task(database.write(one)) for one in (gathered.add, bad, gathered.add)
+        ]
+        await asyncio.sleep(0)
+        gate.go.set()
+        await first
+        done = await asyncio.gather(*mixed, return_exceptions=True)
+        assert [type(one) for one in done] == [NoneType, Invalid, NoneType]
+        assert sum(gathered.written) == 11
+        assert gathered.held == 0
+
+    async def test_a_call_is_counted_once_whatever_fails_beside_it(self, tmp_path: Path) -> None:
+        database = Database(tmp_path / "s.sqlite3", backlog_max=100)
+        store = EmbeddedCallStore(database, Vault(tmp_path / "data.key"), Deriving())
+
+        def bad(connection: apsw.Connection) -> None:
+            raise Invalid("no")
+
+        gate = Gate()
+        first = asyncio.create_task(database.write(gate))
+        await asyncio.to_thread(gate.reached.wait)
+        tasks = [
+            asyncio.create_task(store.append([samples.start("a")])),
+            asyncio.create_task(database.write(bad)),
+            asyncio.create_task(store.append([samples.start("b")])),
+        ]
+        await asyncio.sleep(0)
+        gate.go.set()
+        await asyncio.gather(first, *tasks, return_exceptions=True)
+        sql = "SELECT n FROM day_count WHERE term='started'"
+        assert database.read_now(lambda c: rows(c, sql)) == [(2,)]
+        database.close()
 
     async def test_over_the_backlog_it_is_refused_at_once_and_later_taken_again(
         self, database: Database

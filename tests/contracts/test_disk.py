@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from ocp_ingest.adapters.embedded.disk import TEMPORARY
-from ocp_ingest.adapters.embedded.recording_store import EmbeddedRecordingStore
+from ocp_ingest.adapters.embedded.file_system import FileSystem
+from ocp_ingest.adapters.embedded.recording_store import LATER_NICE, EmbeddedRecordingStore
+from ocp_ingest.adapters.embedded.upload import BEGIN_BYTES, BLOCK_BYTES_MAX, Room
 from ocp_ingest.core.errors import OcpIngestError, Terminal
+from ocp_ingest.core.limits import BLOCK_BYTES
 from tests.contracts.forgetful_disk import ForgetfulDisk
 from tests.contracts.forgetful_site import ROOT, Site, sha
 
 
 class TestFullDisk:
-    async def test_a_full_disk_is_transient_and_leaves_nothing(self) -> None:
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+    async def test_a_full_disk_is_transient_and_leaves_nothing(self, number: int) -> None:
         class Full(ForgetfulDisk):
             room = 5_000
 
             def write(self, descriptor: int, block: bytes | bytearray | memoryview) -> None:
                 if len(block) > self.room:
-                    raise OSError(28, "No space left on device")
+                    raise OSError(number, os.strerror(number))
                 self.room -= len(block)
                 super().write(descriptor, block)
 
@@ -69,6 +76,67 @@ class TestFullDisk:
         with pytest.raises(Terminal):
             await site.store.begin()
         site.stop()
+
+
+class TestUpload:
+    async def test_pieces_of_any_size_become_the_same_bytes(self, tmp_path: Path) -> None:
+        store = EmbeddedRecordingStore(tmp_path / "r")
+        body = os.urandom(3 * 1024 * 1024 + 17)
+        for size in (1_000, 65_536, 417_792, len(body)):
+            upload = await store.begin()
+            for start in range(0, len(body), size):
+                await upload.write(memoryview(body)[start : start + size])
+            landed = await upload.commit()
+            assert (landed.bytes, landed.sha256) == (len(body), sha(body))
+            assert await store.hash("landing", landed.key) == landed.sha256
+        await asyncio.to_thread(store.close)
+
+    async def test_the_more_uploads_the_smaller_their_blocks(self, tmp_path: Path) -> None:
+        store = EmbeddedRecordingStore(tmp_path / "r")
+        assert Room().block_bytes == BLOCK_BYTES_MAX
+        uploads = [await store.begin() for _ in range(200)]
+        assert store._room.block_bytes == BLOCK_BYTES
+        for upload in uploads:
+            await upload.abort()
+        assert store._room.uploads == 0
+        upload = await store.begin()
+        await upload.commit()
+        assert store._room.uploads == 0
+        await asyncio.to_thread(store.close)
+
+    async def test_a_disk_that_takes_no_hints_loses_nothing(self, tmp_path: Path) -> None:
+        hints = []
+
+        class Deaf(FileSystem):
+            def begin_writing(self, descriptor: int, offset: int) -> None:
+                hints.append(offset)
+                super().begin_writing(-1, offset)  # a descriptor that the system refuses
+
+        store = EmbeddedRecordingStore(tmp_path / "r", files=Deaf())
+        body = os.urandom(1024 * 1024)
+        upload = await store.begin()
+        for _ in range(17):
+            await upload.write(body)
+        landed = await upload.commit()
+        assert await store.hash("landing", landed.key) == sha(body * 17) == landed.sha256
+        assert hints == [0, BEGIN_BYTES]
+        await asyncio.to_thread(store.close)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only there have threads priorities")
+    async def test_what_nobody_waits_for_steps_back(self, tmp_path: Path) -> None:
+        store = EmbeddedRecordingStore(tmp_path / "r")
+        nice = []
+
+        def sink(block: bytes) -> None:
+            nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+        upload = await store.begin()
+        await upload.write(b"x")
+        landed = await upload.commit()
+        await store.scan("landing", landed.key, sink)
+        ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert nice == [max(LATER_NICE, ours)]
+        await asyncio.to_thread(store.close)
 
 
 class TestCancelledUpload:

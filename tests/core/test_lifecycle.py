@@ -282,6 +282,16 @@ def test_our_own_work_is_due_again_when_whoever_had_it_died() -> None:
     assert (work.dialog_id, work.sha256) == (CALL, sha_of(CALL, GOOD))
 
 
+def test_steps_that_follow_one_another_do_not_move_the_time_in_the_index() -> None:
+    walk = Walk([*CDRS, audio()], Ocp())
+    times: dict[str, int] = {}
+    while walk.step():
+        times |= {work.action: work.at_ms for work in works(walk.call, POLICY)
+                  if work.action in STORED}  # fmt: skip
+    received_ms = END_MS + 5_000
+    assert times == dict.fromkeys(STORED, received_ms + POLICY.resume_after_ms)
+
+
 def test_a_lost_recording_is_asked_for_after_the_watermark() -> None:
     walk = Walk(list(CDRS), Ocp())
     assert done(walk) == "stored"

@@ -9,7 +9,17 @@ import msgspec
 import pytest
 
 from tools import costs
-from tools.cost_model import PRICES, Counts, load, rows, totals, usd
+from tools.cost_model import (
+    PER_CALL,
+    PER_LOOK,
+    PER_WINDOW,
+    PRICES,
+    Counts,
+    load,
+    rows,
+    totals,
+    usd,
+)
 
 COUNTED: Final = load(costs.COUNTED)
 
@@ -42,20 +52,64 @@ def test_every_price_is_used_and_says_where_it_was_read() -> None:
     assert all(price.source and price.usd > 0 for price in PRICES.values())
 
 
-def test_what_is_counted_twice_as_often_costs_more() -> None:
-    twice = {name: 2 * n for name, n in COUNTED.requests.items()}
-    more = msgspec.structs.replace(COUNTED, requests=twice)
+@pytest.mark.parametrize("what", ["requests", "units"])
+@pytest.mark.parametrize("who", [*PER_CALL, *PER_WINDOW, *PER_LOOK])
+def test_what_is_counted_twice_as_often_costs_more(who: str, what: str) -> None:
+    more = _times(2, who, what)
     assert totals(more, 3)[0] > totals(COUNTED, 3)[0]
     assert totals(more, 3)[1] == totals(COUNTED, 3)[1]
 
 
+def test_what_goes_by_the_clock_is_priced_by_the_month_and_not_by_the_tests_calls() -> None:
+    """A look that costs the same is as dear in a test of half as many calls; a call is dearer."""
+    half = msgspec.structs.replace(COUNTED, stored=COUNTED.stored // 2)
+    finding = {row.name: usd(row.ours) for row in rows(COUNTED, 3)}
+    halved = {row.name: usd(row.ours) for row in rows(half, 3)}
+    assert halved["Finding what is missing"] == finding["Finding what is missing"]
+    assert halved["S3 requests"] == pytest.approx(2 * finding["S3 requests"])
+    archive = "Journal outside the table (audit archive), counters"
+    more = {row.name: usd(row.ours) for row in rows(_times(2, "archive", "requests"), 3)}
+    assert more[archive] == finding[archive]
+
+
+def test_messages_that_detection_sent_again_are_no_calls() -> None:
+    again = _with_requests("detect", {"sqs.SendMessage": 50})
+    work = {"sqs.ReceiveMessage": 50, "sqs.DeleteMessage": 50}
+    held = {name: n + work.get(name, 0) for name, n in COUNTED.by["work"].requests.items()}
+    before = _with_requests("detect", {})
+    by = again.by | {"work": msgspec.structs.replace(COUNTED.by["work"], requests=held)}
+    assert msgspec.structs.replace(again, by=by).sqs == pytest.approx(before.sqs)
+
+
+def _with_requests(who: str, requests: dict[str, int]) -> Counts:
+    by = COUNTED.by | {who: msgspec.structs.replace(COUNTED.by[who], requests=requests)}
+    return msgspec.structs.replace(COUNTED, by=by)
+
+
+def _times(factor: float, who: str, what: str) -> Counts:
+    held = COUNTED.by[who]
+    more = {
+        name: n if name.startswith("sqs.") else round(factor * n)  # those have a law of their own
+        for name, n in getattr(held, what).items()
+    }
+    by = COUNTED.by | {who: msgspec.structs.replace(held, **{what: more})}
+    return msgspec.structs.replace(COUNTED, by=by)
+
+
 def test_counts_that_moved_by_more_than_a_fifth_are_told() -> None:
     assert costs.differences(COUNTED, COUNTED) == []
-    units = {name: n * 1.19 for name, n in COUNTED.dynamodb_units.items()}
-    assert costs.differences(COUNTED, msgspec.structs.replace(COUNTED, dynamodb_units=units)) == []
-    units = {name: n * 1.21 for name, n in COUNTED.dynamodb_units.items()}
-    fresh = msgspec.structs.replace(COUNTED, dynamodb_units=units)
-    assert [line.split(" ")[0] for line in costs.differences(COUNTED, fresh)] == ["wru"]
+    assert costs.differences(COUNTED, _writing(1.19)) == []
+    assert [line.split(" ")[0] for line in costs.differences(COUNTED, _writing(1.21))] == ["wru"]
+
+
+def _writing(factor: float) -> Counts:
+    by = {
+        who: msgspec.structs.replace(
+            held, units={name: factor * n for name, n in held.units.items()}
+        )
+        for who, held in COUNTED.by.items()
+    }
+    return msgspec.structs.replace(COUNTED, by=by)
 
 
 def test_windows_are_compared_where_both_had_some() -> None:

@@ -308,3 +308,17 @@ def test_data_that_mean_the_same_in_other_bytes_differ(folder: Path) -> None:
     execute(folder, f"UPDATE journal SET data = CAST(data || ' ' AS BLOB) WHERE {FIRST_EVENT}")
     [found] = verified(folder)
     assert (found.kind, found.text[:8]) == ("differs", "The data")
+
+
+def test_a_journal_that_names_a_bucket_that_can_be_none_is_told_and_stops_nothing(
+    folder: Path,
+) -> None:
+    execute(
+        folder,
+        "UPDATE journal SET data = CAST(replace(CAST(data AS TEXT), 'lob-', '{ob/') AS BLOB) "
+        "WHERE kind = 'stored' AND call_id = (SELECT min(call_id) FROM journal "
+        "WHERE kind = 'stored')",
+    )
+    found = verified(folder)
+    assert any("of the call's objects is no sense" in f.text for f in found)
+    assert len({f.subject for f in found if f.what == "call"}) == 1

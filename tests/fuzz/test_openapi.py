@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -27,6 +28,8 @@ from schemathesis.specs.openapi import checks
 from ocp_ingest.entrypoints.api.openapi import document
 from tests.fuzz.bounds import EXAMPLES, rounds, seconds
 from tests.story.kit import Platform, Talk, hiss, sender
+from tools import ledger
+from tools.fuzz import LEDGER
 
 CHECKS = [
     checks.status_code_conformance, checks.content_type_conformance,
@@ -35,7 +38,7 @@ CHECKS = [
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
 ANSWER_S_MAX = 30.0  # a loaded machine; no request of a fuzzer needs a second
 # In all of `make test`; the operations without parameters need one request.
-QUICK_S = 20.0
+QUICK_S = 5.0
 
 
 def _operations() -> list[str]:
@@ -61,6 +64,7 @@ class Target:
     calls: list[str]
     names: list[str]
     session: requests.Session
+    answered: int = 0
 
 
 async def _calls(platform: Platform) -> tuple[list[str], list[str]]:
@@ -90,9 +94,13 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             grant = session.post(f"{platform.url}/oauth2/token", data=form, timeout=ANSWER_S_MAX)
             schema = schemathesis.openapi.from_url(f"{platform.url}/schema/openapi.json")
             token = grant.json()["access_token"]
-            yield Target(platform, schema, token, calls, names, session)
+            made = Target(platform, schema, token, calls, names, session)
+            yield made
         assert "request.failed" not in platform.log(), "an error that nobody foresaw"
         assert platform.end() == 0
+        if os.environ.get("FUZZ_NOTE"):
+            figures = {"api_requests": made.answered, "operations": len(OPERATIONS)}
+            ledger.note(LEDGER, f"make fuzz FUZZ_SECONDS={os.environ['FUZZ_SECONDS']}", figures)
 
 
 @pytest.mark.timeout(0)
@@ -115,6 +123,7 @@ def test_every_answer_is_one_of_the_document(target: Target, label: str) -> None
                 _nearer(target, case, luck)
                 headers = {"Authorization": f"Bearer {target.token}"}
                 answer = case.call(session=target.session, headers=headers, timeout=ANSWER_S_MAX)
+                target.answered += 1
                 assert answer.status_code < 500 or answer.status_code == 503, answer.text
                 case.validate_response(answer, checks=CHECKS)
 

@@ -15,6 +15,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ from tests.fuzz.doors import NAME, Sites, told
 from tests.fuzz.targets import TARGETS, ZIP_BOUNDS
 from tools import fuzz
 
-QUICK_S = 1.0  # of mutations for each target in `make test`
+QUICK_S = 0.7  # of mutations for each target in `make test`
 CORPUS_BYTES_MAX = 300_000  # of all kept inputs: this is a repository, no store
 INPUT_S_MAX = 5.0
 FEW = 70  # blocks; so many tiny parts are read before they are over their bound
@@ -60,6 +61,14 @@ def test_the_corpus_is_small() -> None:
     assert size <= CORPUS_BYTES_MAX
 
 
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings that are meant go elsewhere than to build/fuzz."""
+    monkeypatch.setattr(fuzz, "FINDINGS", tmp_path)
+    monkeypatch.setattr(fuzz, "ROOT", tmp_path)
+
+
+@pytest.mark.usefixtures("shelf")
 def test_a_finding_is_told_and_kept() -> None:
     """A fuzzer that sees nothing would look like a reader without faults."""
 
@@ -69,10 +78,36 @@ def test_a_finding_is_told_and_kept() -> None:
 
     done = fuzz.fuzz("names", 20.0, seed=1, run=breaks)
     assert len(done.findings) == fuzz.FINDINGS_MAX
-    for name in set(done.findings):
-        path = fuzz.ROOT / name
-        assert b"\0" in path.read_bytes()
-        path.unlink()
+    assert {b"\0" in path.read_bytes() for path in _taken(done)} == {True}
+
+
+@pytest.mark.usefixtures("shelf")
+def test_an_input_that_hangs_is_a_finding() -> None:
+    def hangs(data: bytes) -> str:
+        while b"\0" in data:
+            pass
+        return str(len(data))
+
+    done = fuzz.fuzz("names", 60.0, seed=1, run=hangs, input_s_max=0.02)
+    assert len(done.findings) == fuzz.FINDINGS_MAX
+    assert {b"\0" in path.read_bytes() for path in _taken(done)} == {True}
+
+
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the bound is Linux's")
+def test_an_input_that_takes_too_much_memory_is_a_finding() -> None:
+    def swells(data: bytes) -> str:
+        return str(len(bytearray(2 * fuzz.INPUT_BYTES_MAX if b"\0" in data else 1)))
+
+    done = fuzz.fuzz("names", 60.0, seed=1, run=swells)
+    assert len(done.findings) == fuzz.FINDINGS_MAX
+    assert {b"\0" in path.read_bytes() for path in _taken(done)} == {True}
+    assert bytearray(2 * fuzz.INPUT_BYTES_MAX), "afterwards the process has its memory again"
+
+
+def _taken(done: fuzz.Fuzzed) -> list[Path]:
+    """The files of findings."""
+    return [fuzz.ROOT / name for name in done.findings]
 
 
 # -- multipart -----------------------------------------------------------------------------------

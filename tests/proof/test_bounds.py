@@ -13,6 +13,7 @@ from ocp_ingest.core.call import fold
 from ocp_ingest.core.export_job import ExportJob, State
 from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
 from ocp_ingest.reconcile.book import Lease
+from ocp_ingest.reconcile.drive import alarm_name
 from ocp_proof.bounds import Bounds
 from ocp_proof.law import BrokenLawError
 from ocp_proof.story import settings_of, story_of
@@ -123,7 +124,8 @@ class TestQueue:
         self.state = MemoryState()
         settings = settings_of(story_of(1))
         self.lease_ms = settings.limits.step_lease_ms
-        self.bounds = Bounds(settings, self.state, ExportBookState(), lambda: START_MS)
+        self.book = ExportBookState()
+        self.bounds = Bounds(settings, self.state, self.book, lambda: START_MS)
 
     def held(self, tries: int = 1) -> StoredMessage:
         at_ms = START_MS + self.lease_ms
@@ -151,9 +153,13 @@ class TestQueue:
         with pytest.raises(BrokenLawError, match="tried 9 times"):
             self.bounds.message(1, self.held(tries=9), None)
 
-    def test_alarms_without_a_job(self) -> None:
+    def test_an_alarm_of_no_job_and_no_slot(self) -> None:
         self.bounds.alarm_set("detect")
-        self.state.alarms["detect"] = (0, b"")
-        self.bounds.alarm_set("detect")
-        with pytest.raises(BrokenLawError, match="2 alarms"):
-            self.bounds.alarm_set("x-1")
+        self.book.leases[GROUP] = lease("one", 3)
+        self.bounds.alarm_set(f"slot:{GROUP}")
+        with pytest.raises(BrokenLawError, match="an alarm of nothing"):
+            self.bounds.alarm_set("slot:other")
+        with pytest.raises(BrokenLawError, match="an alarm of nothing"):
+            self.bounds.alarm_set(alarm_name("a"))
+        self.bounds.job("a", None, job("a"))
+        self.bounds.alarm_set(alarm_name("a"))

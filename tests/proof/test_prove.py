@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,23 @@ def test_a_patch_that_fits_nowhere_or_twice_is_stale(text: str, tmp_path: Path) 
         prove.apply(PATCH, tmp_path)
 
 
-def test_a_few_days_of_quick_runs_see_every_mutant() -> None:
-    days = -(-len(PATCHES) // prove.QUICK)
+def test_a_few_days_of_daily_runs_see_every_mutant() -> None:
+    days = -(-len(PATCHES) // prove.DAILY)
     seen = {patch for day in range(days) for patch in prove.of_the_day(PATCHES, 739_000 + day)}
     assert seen == set(PATCHES)
     assert len(PATCHES) >= 20
+
+
+def test_a_quick_run_takes_mutants_that_are_there() -> None:
+    assert {patch.stem for patch in PATCHES} >= prove.QUICK
+
+
+def test_the_ledger_keeps_one_line_for_each_mutant_the_newest(tmp_path: Path) -> None:
+    ledger = tmp_path / "mutants.jsonl"
+    for name, seeds in (("b", 3), ("a", 1), ("b", 2)):
+        prove.keep(ledger, prove.Caught(name, seeds, "a law", 1.0), calls=60)
+    held = [json.loads(line) for line in ledger.read_text("utf-8").splitlines()]
+    assert [(line["mutant"], line["seeds"]) for line in held] == [("a", 1), ("b", 2)]
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:

@@ -16,6 +16,7 @@ from ocp_ingest.adapters import memory
 from ocp_ingest.adapters.memory.recording_store import MemoryRecordingStore
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.events import Event
+from ocp_proof import readings
 from ocp_proof.chance import Chance, Name, Struck, aims
 from ocp_proof.effects import ALL_PAIRS, EFFECTS, ELSEWHERE
 from ocp_proof.invariants import Laws
@@ -25,8 +26,9 @@ from ocp_proof.shrink import shrink
 from ocp_proof.story import Story, settings_of, story_of
 from tests.proof import calls
 
-# One without many faults, one with hundreds, one whose outage outlasts OCP's retention.
-SEEDS = (7, 82, 29)
+# One without many faults, one with hundreds, one whose outage outlasts OCP's retention, one in
+# which exports fail and stores of ours are out.
+SEEDS = (7, 82, 13, 18)
 
 
 def busy_story(seed: int) -> Story:
@@ -147,6 +149,51 @@ class TestChance:
     def test_without_a_rate_nothing_goes_wrong(self) -> None:
         chance = Chance(3, rate=0.0)
         assert all(chance.draw(point) is None for point in EFFECTS for _ in range(50))
+
+    def test_what_is_asked_of_a_store_that_is_out_fails_until_it_is_back(self) -> None:
+        now_us = 0
+        chance = Chance(
+            4, rate=1e-9, now_us=lambda: now_us, outages_ms=[(1_000, 2_000, "CallStore.append")]
+        )
+
+        def fails(point: str) -> int:
+            return sum(chance.draw(point) is not None for _ in range(10))
+
+        for _ in range(50):  # past the passes that the seed aims at
+            chance.draw("CallStore.load")
+            chance.draw("CallStore.append.journal")
+        assert fails("CallStore.append.journal") == 0
+        now_us = 1_500_000
+        assert fails("CallStore.append.journal") == 10
+        assert fails("CallStore.load") == 0
+        assert {one.what for one in chance.struck[-10:]} == {"lost", "unanswered"}
+        now_us = 2_000_000
+        assert fails("CallStore.append.journal") == 0
+        chance.out("CallStore.load", 5)
+        assert fails("CallStore.load") == 10
+
+
+class TestReadings:
+    def test_a_record_that_somebody_changes_in_place_is_noticed(self) -> None:
+        body = msgspec.msgpack.encode(fold(calls.CALL_ID, calls.whole_life()))
+        try:
+            readings.CALLS(calls.CALL_ID, body)
+            readings.unchanged()
+            readings.CALLS(calls.CALL_ID, body).regs.clear()
+            with pytest.raises(BrokenLawError, match="changed in place"):
+                readings.unchanged()
+        finally:
+            readings.forget()
+
+    def test_other_bytes_under_the_same_name_are_read_anew(self) -> None:
+        first, whole = (
+            msgspec.msgpack.encode(fold(calls.CALL_ID, events))
+            for events in (calls.whole_life()[:1], calls.whole_life())
+        )
+        try:
+            assert readings.CALLS(calls.CALL_ID, first) != readings.CALLS(calls.CALL_ID, whole)
+        finally:
+            readings.forget()
 
 
 class TestShrinking:

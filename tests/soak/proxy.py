@@ -37,6 +37,7 @@ class FaultProxy:
         self.target = ("127.0.0.1", 0)
         self.port = 0
         self.seen: Counter[str] = Counter()
+        self._deck: list[str] = []
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -75,13 +76,14 @@ class FaultProxy:
             self._open.discard(task)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        fate = self.rng.choice(FATES) if self.rng.random() < self.share else "through"
+        breaks = self.rng.random() < self.share
         try:
             there = await asyncio.open_connection(*self.target)
         except OSError:
             self.seen["dead"] += 1
             writer.transport.abort()
             return
+        fate = self._dealt() if breaks else "through"
         self.seen[fate] += 1
         if fate == "refuse":
             _reset(there[1])
@@ -105,6 +107,12 @@ class FaultProxy:
             await asyncio.gather(*ways, return_exceptions=True)
             for end in (there[1], writer):
                 _reset(end) if fate == "reset" else end.close()
+
+    def _dealt(self) -> str:
+        """As cards are: every fate is met before one comes again, also in a short run."""
+        if not self._deck:
+            self._deck = self.rng.sample(FATES, len(FATES))
+        return self._deck.pop()
 
     async def _copy(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: int | None, fate: str

@@ -1,37 +1,33 @@
-"""`ocp-ingest serve` on a disk whose fsync fails: SOAK_FSYNC_FAILS is the share of them.
+"""`ocp-ingest serve` on the disk of the soak (tests/soak/disk.py): a launcher, for tests only.
 
-They fail while the file SOAK_FSYNC_MARK is there (a platform whose disk can't sync does not
-start); SOAK_SEED chooses which.
-
-Files and folders of the recording store are synced through `os.fsync`; what fails there must not be
-acknowledged. SQLite syncs below Python: tests/contracts/test_crash_durability.py fails those.
+Where the layers come in: FileSystem, which the recording stores make for themselves, and SQLite's
+default VFS. The platform's own code knows nothing of it. Settings come as SOAK_… variables.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+from pathlib import Path
 from random import Random
 
+from ocp_ingest.adapters.embedded import recording_store
 from ocp_ingest.entrypoints.cli import main
+from tests.soak.disk import SoakFiles, SoakVFS, Weather
+from tests.soak.journal import Writer
 
 
-def fail_fsync(share: float, rng: Random, mark: str) -> None:
-    """While `mark` is there, `share` of the fsyncs fail, as those of a dying disk do."""
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        if os.path.exists(mark) and rng.random() < share:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(descriptor)
-
-    os.fsync = fsync  # type: ignore[assignment]  # narrower: descriptors only, as we call it
+def weather() -> Weather:
+    """What the environment says."""
+    said = {name: os.environ[f"SOAK_{name}"] for name in ("ROOT", "JOURNAL", "GRAVES", "MARK")}
+    return Weather(
+        root=Path(said["ROOT"]), journal=Writer(Path(said["JOURNAL"])), mark=Path(said["MARK"]),
+        graves=Path(said["GRAVES"]), share=float(os.environ["SOAK_FSYNC_FAILS"]),
+        rng=Random(os.environ["SOAK_SEED"]), forgets=os.environ.get("SOAK_FORGETS", ""),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    fail_fsync(
-        float(os.environ["SOAK_FSYNC_FAILS"]),
-        Random(os.environ["SOAK_SEED"]),
-        os.environ["SOAK_FSYNC_MARK"],
-    )
+    over = weather()
+    vfs = SoakVFS(over)  # as long as it is referenced
+    vars(recording_store)["FileSystem"] = lambda: SoakFiles(over)
     main()

@@ -1,24 +1,26 @@
-"""Rounds of kill -9 under load, over broken connections, full disks and disks that can't sync.
+"""Rounds of kills and power cuts under load, over broken connections and disks that fail.
 
 `ocp-ingest serve` and `ocp-sim serve` are processes; between them, in both directions, is a proxy
 that cuts. The simulator pushes its day and gives what got lost by export; beside it a load sends
 calls that no export knows (tests/soak/load.py). Domain time runs an hour a second.
 
-One round: fault chosen, calls sent, a kill at a moment chosen by the seed, every input acknowledged
-in the round looked up in the store before the next life can heal anything, then the next life.
-At the end, without faults: every call stored; every byte compared with both ledgers.
+One round: calls are sent, the weather breaks out, the platform is killed at a moment chosen by the
+seed; every input acknowledged in the round is looked up in what a power cut at that moment would
+have left, before a next life can heal anything. In half of the rounds the power is really cut: the
+next life begins on what is left. At the end, without faults: every call stored; every byte compared
+with both ledgers. A run in which a kind of weather was not felt has not tested it, and fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import resource
-import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,22 +28,21 @@ from urllib.parse import quote
 
 from ocp_ingest.demo.compare import compare
 from ocp_ingest.evidence.conservation import conservation
-from tests.soak.load import Load, lost
-from tests.soak.proxy import FaultProxy
-from tests.story.kit import Platform, Sender, Sim, free_port, sender, sha256, until
+from tests.soak.load import Input, Load, lost
+from tests.soak.platform import KINDS, SoakPlatform
+from tests.soak.proxy import FATES, FaultProxy
+from tests.story.kit import Sender, Sim, free_port, sender, sha256, until
 from tests.story.test_kill_exports import EXPORTS, HOUR_MS, SIM, SPEED
 
 CALLS_A_ROUND: Final = 6  # of the load; of the simulator one
 ROUND_HOURS: Final = 3  # of domain time: a round takes about three seconds
 BREAKS: Final = 0.35  # share of connections that the proxies break
 LIFE_S: Final = (0.1, 1.2)  # from the first input of a round to the kill
-# With it no file can grow: what is written fails as on a full disk, but for `errno` (EFBIG).
-FULL_BYTES: Final = 8_192
-FSYNC_FAILS: Final = 0.3
+FELT_S_MAX: Final = 5.0  # a life goes on so long until its weather was felt
 PUSH_S_MAX: Final = 100_000
 SETTLE_S_MAX: Final = 240.0
-# What a life of the platform suffers beside the kill and the cut connections.
-WEATHER: Final = ("calm", "calm", "full disk", "fsync fails")
+ENDS: Final = ("kill", "power cut")
+ROUNDS_MIN: Final = len(KINDS) * len(ENDS)  # each weather with each end
 
 
 @dataclass
@@ -50,8 +51,12 @@ class Figures:
 
     seed: int
     rounds: int = 0
-    kills: int = 0
+    kills: int = 0  # SIGKILL; after some of them the power was cut too
+    power_cuts: int = 0
     weather: Counter[str] = field(default_factory=Counter)
+    full_by: str = ""
+    disk: Counter[str] = field(default_factory=Counter)  # syncs that failed, writes without room
+    power_lost: Counter[str] = field(default_factory=Counter)
     connections: Counter[str] = field(default_factory=Counter)
     cut_connections: int = 0
     under_way: int = 0  # inputs being sent at the moment of a kill, over all rounds
@@ -68,52 +73,38 @@ class Figures:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was lost, doubled or changed."""
-        return not (self.lost or self.doubled or self.wrong_bytes or self.problems)
-
-
-class SoakPlatform(Platform):
-    """The platform, whose next life may be on a disk that is full or can't sync."""
-
-    weather = "calm"
-    seed = 0
+        """Whether nothing was lost, doubled or changed, and everything was tried."""
+        bad = self.lost or self.doubled or self.wrong_bytes or self.problems
+        return not bad and not self.untested
 
     @property
-    def _mark(self) -> Path:
-        return self.folder / "fsync-fails"
-
-    async def live(self, weather: str, seed: int) -> None:
-        """Starts it and waits until it is ready."""
-        self.weather, self.seed = weather, seed
-        self._mark.unlink(missing_ok=True)
-        await self.start()
-
-    def spawn(self, *arguments: str | Path, capture: bool = False, **env: str) -> None:
-        """Starts the command itself, or the same command with a failing fsync."""
-        if self.weather == "fsync fails":
-            arguments = (sys.executable, "-m", "tests.soak.serve", *arguments[1:])
-            root = Path(__file__).parents[2]
-            env |= {
-                "SOAK_FSYNC_FAILS": str(FSYNC_FAILS), "SOAK_SEED": str(self.seed),
-                "SOAK_FSYNC_MARK": str(self._mark), "PYTHONPATH": f"{root / 'src'}:{root}",
-            }  # fmt: skip
-        super().spawn(*arguments, capture=capture, **env)
-
-    def worsen(self) -> None:
-        """The weather of this life breaks out: it is up, and under load."""
-        self._mark.touch()
-        if self.weather == "full disk" and self.running.poll() is None:
-            limits = (FULL_BYTES, resource.RLIM_INFINITY)
-            resource.prlimit(self.running.pid, resource.RLIMIT_FSIZE, limits)
+    def untested(self) -> list[str]:
+        """What the run has not met, and so says nothing about."""
+        felt: dict[str, int] = {
+            "kill -9": self.kills - self.power_cuts, "power cut": self.power_cuts,
+            "inputs under way at a kill": self.under_way,
+            "503 to a sender": self.answers["503"],
+            **{f"weather: {name}": self.weather[name] for name in KINDS},
+            **{f"disk: {kind}": self.disk[kind] for kinds in KINDS.values() for kind in kinds},
+            **{f"connection: {fate}": self.connections[fate] for fate in FATES},
+            "what was not synced dropped": sum(
+                n for name, n in self.power_lost.items() if "writes" in name
+            ),
+            "names dropped": self.power_lost["names"],
+        }  # fmt: skip
+        return [name for name, times in felt.items() if not times]
 
 
 class Soak:
     """One run."""
 
-    def __init__(self, folder: Path, rounds: int, seed: int) -> None:
+    def __init__(self, folder: Path, rounds: int, seed: int, *, keep: bool = False) -> None:
+        assert rounds >= ROUNDS_MIN, f"fewer than {ROUNDS_MIN} rounds can't meet every weather"
+        self.keep = keep
         self.rng = Random(seed)
         self.rounds = rounds
         self.figures = Figures(seed)
+        self._dealt = self._deal()
         calls = f"calls = {rounds}\n"
         day = SIM.replace("calls = 24\n", calls).replace(
             "hours = 3\n", f"hours = {_hours(rounds)}\n"
@@ -122,12 +113,19 @@ class Soak:
         # It never gives up: nothing is pushed twice by anybody else, and the census is off.
         day = day.replace("[push]\n", f"[push]\nretry_window_real_s_min = {PUSH_S_MAX}\n")
         self.sim = Sim(folder, day)
-        self.platform = SoakPlatform(folder)
+        self.platform = SoakPlatform(folder, seed + 4, rounds)
         self.load = Load(Random(seed + 1))
         self.inbound = FaultProxy(Random(seed + 2), BREAKS)
         self.outbound = FaultProxy(Random(seed + 3), BREAKS)
         self.real_s = time.time() + 1
         self.origin_ms = int(self.real_s * 1000) - 72 * HOUR_MS
+
+    def _deal(self) -> Iterator[tuple[str, str]]:
+        """Weather and end of each round: chance decides the order, every pair comes up."""
+        pairs = list(product(KINDS, ENDS))
+        while True:
+            self.rng.shuffle(pairs)
+            yield from pairs
 
     async def run(self) -> Figures:
         """All rounds, and the reckoning."""
@@ -147,6 +145,8 @@ class Soak:
                     await self._round(to, number)
                 await self._settle(to, direct)
                 await self._reckon(direct)
+                if self.keep:
+                    self.platform.keep()
         self.figures.seconds = round(time.monotonic() - began, 1)
         return self.figures
 
@@ -166,36 +166,59 @@ class Soak:
         self.platform.config.write_text(text + EXPORTS.format(
             origin_ms=self.origin_ms, speed=SPEED, real_s=self.real_s, sim=self.outbound.url
         ))  # fmt: skip
-        await self.platform.live("calm", 0)
+        await self.platform.live()
 
     def _now_ms(self) -> int:
         return self.origin_ms + int((time.time() - self.real_s) * 1000 * SPEED)
 
     async def _round(self, to: Sender, number: int) -> None:
+        weather, end = next(self._dealt)
         loop = asyncio.get_running_loop()
-        worse = loop.call_later(self.rng.uniform(0, 0.3), self.platform.worsen)
+        worse = loop.call_later(self.rng.uniform(0, 0.3), self.platform.worsen, weather)
         self.load.add(CALLS_A_ROUND, self._now_ms())
-        sending = asyncio.create_task(self.load.send(to, LIFE_S[1]))
+        sending = asyncio.create_task(self._send(to, weather))
         await asyncio.sleep(self.rng.uniform(*LIFE_S))
+        await self._felt(weather)
         worse.cancel()
         self.figures.under_way += self.load.under_way
         self.platform.kill()
         now = await sending
-        async with self.platform.store() as runtime:
+        async with self.platform.after_a_cut() as runtime:
             wrong = await lost(runtime, now)
-        self.figures.problems += [f"round {number}: {text}" for text in wrong]
+        self.figures.problems += [f"round {number}, {weather}, {end}: {text}" for text in wrong]
         self.figures.lost += len(wrong)
-        weather = self.rng.choice(WEATHER)
+        if end == "power cut":
+            self.platform.cut()
+            self.figures.power_cuts += 1
         self.figures.weather[weather] += 1
         self.figures.kills += 1
         self.figures.rounds += 1
-        await self.platform.live(weather, self.rng.randrange(1 << 30))
+        await self.platform.live()
+
+    async def _send(self, to: Sender, weather: str) -> list[Input]:
+        """Sends, and sends what was refused again while the weather was not felt."""
+        until_s = time.monotonic() + FELT_S_MAX
+        now = await self.load.send(to, LIFE_S[1])
+        while self.platform.is_up and not self.platform.felt(weather):
+            if time.monotonic() > until_s:
+                break
+            now += await self.load.send(to, 0.1)
+            await asyncio.sleep(0.05)
+        return now
+
+    async def _felt(self, weather: str) -> None:
+        """Waits until the weather has reached the platform, if it does."""
+        until_s = time.monotonic() + FELT_S_MAX
+        while weather != "calm" and not self.platform.felt(weather):
+            if time.monotonic() > until_s:
+                return
+            await asyncio.sleep(0.02)
 
     async def _settle(self, to: Sender, direct: Sender) -> None:
         """Faults stop; everything is sent and has its end."""
         self.platform.kill()
         self.figures.kills += 1
-        await self.platform.live("calm", 0)
+        await self.platform.live()
         self.inbound.share = self.outbound.share = 0.0
 
         async def sent() -> bool:
@@ -237,6 +260,8 @@ class Soak:
         figures.answers = load.answers
         figures.connections = self.inbound.seen + self.outbound.seen
         figures.cut_connections = self.inbound.broken + self.outbound.broken
+        figures.full_by = self.platform.full_by
+        figures.disk, figures.power_lost = self.platform.power.look(), self.platform.lost
 
     def _objects(self, simulated: int) -> None:
         """The buckets themselves: each recording of the load once, and one object a call."""

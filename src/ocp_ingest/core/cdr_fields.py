@@ -12,6 +12,7 @@ from ocp_ingest.core.limits import RECORD_KEYS_MAX, RECORD_VALUE_CHARS_MAX
 
 # OCP writes these for a missing value (ocp-facts 4.13).
 _MISSING: Final = frozenset({"", "undefined", "null", "none"})
+_MISSING_CHARS_MAX: Final = max(map(len, _MISSING))
 
 
 def clean(value: object) -> str | None:
@@ -19,7 +20,8 @@ def clean(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    return None if text.lower() in _MISSING else text
+    # Lowering is asked of short texts only: this runs on every field of every message.
+    return None if len(text) <= _MISSING_CHARS_MAX and text.lower() in _MISSING else text
 
 
 def short(text: str) -> str:
@@ -29,14 +31,17 @@ def short(text: str) -> str:
 
 def lookup_path(body: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, or None."""
-    if "." not in path:
-        return body.get(path)
     value: Any = body
-    for step in path.split("."):
+    for step in _steps(path):
         if not isinstance(value, dict):
             return None
         value = value.get(step)
     return value
+
+
+@lru_cache(maxsize=64)  # paths are the program's and the configuration's, a dozen
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
 
 
 def attached(data: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, str]:

@@ -5,8 +5,9 @@ table `ACTIONS` says what each is. From it follow: the pending index (earliest t
 (none while work is open), what `explain` says, and what detection resumes.
 
 Rules
-1. Work that our own pipeline does at once is due again `resume_after_ms` after the fact that
-   made it possible: if it is still open then, whoever had it died.
+1. Work that our own pipeline does at once is due again `resume_after_ms` after the recording
+   could be worked on: if it is still open then, whoever had it died. Steps that follow one another
+   do not move that time, nor with each of them an index.
 2. A recording is judged when the call's CDRs are there, or can't be had any more.
 3. Missing or unusable audio, and missing CDRs, are asked of OCP by export: at the time that
    core.eligibility allows, with a back-off that doubles per miss.
@@ -207,7 +208,8 @@ def misses(call: Call, data_type: str) -> int:
 
 def _answered(call: Call) -> list[Export]:
     """The exports that were answered in this epoch."""
-    return [e for e in call.exports.values() if e.answered_at_ms > call.epoch_at_ms]
+    since_ms = call.epoch_at_ms
+    return [e for e in call.exports.values() if e.answered_at_ms > since_ms]
 
 
 def closing(call: Call) -> Closing | None:
@@ -257,18 +259,19 @@ def _recording_works(
     if held is None or recording.stored is not None:
         return []
     sha, version = held
-    valid_at = min((v.at_ms for v in version.verdicts.values() if v.valid), default=None)
-    step: tuple[Action, int, str]
+    is_valid = any(v.valid for v in version.verdicts.values())
+    step: tuple[Action, str]
     if recording.routed is not None and recording.routed.sha256 == sha:
-        step = ("store", recording.routed.at_ms, "routed")
+        step = ("store", "routed")
     elif version.report is None:
-        step = ("inspect", version.received_at_ms, "received")
-    elif usable(call, version, dialog_id) and valid_at is not None:
-        step = ("store", valid_at, "routed") if recording.routed else ("route", valid_at, "valid")
+        step = ("inspect", "received")
+    elif usable(call, version, dialog_id) and is_valid:
+        step = ("store", "routed") if recording.routed else ("route", "valid")
     else:
         return _validate_works(call, dialog_id, sha, policy, standing)
-    action, since_ms, code = step
-    return [Work(action, since_ms + policy.resume_after_ms, code, dialog_id, sha)]
+    action, code = step
+    at_ms = max(version.received_at_ms, call.epoch_at_ms) + policy.resume_after_ms
+    return [Work(action, at_ms, code, dialog_id, sha)]
 
 
 def _validate_works(
@@ -280,8 +283,9 @@ def _validate_works(
     # Nobody asks for CDRs any more, or nobody needs them: an operator has already judged.
     settled = standing.given_up or standing.closed or released
     if settled or not _unsettled(call, policy):
-        inspected_at_ms = call.recordings[dialog_id].versions[sha].inspected_at_ms
-        since_ms = max(inspected_at_ms, call.get("call_ended") or 0, call.epoch_at_ms)
+        received_at_ms = call.recordings[dialog_id].versions[sha].received_at_ms
+        # In the order of things the recording comes last, and the time stays that of its receipt.
+        since_ms = max(received_at_ms, call.get("call_ended") or 0, call.epoch_at_ms)
         return [Work("validate", since_ms + policy.resume_after_ms, "inspected", dialog_id, sha)]
     if not policy.export_enabled:
         at_ms = start_ms(call) + policy.stage2.max_call_ms

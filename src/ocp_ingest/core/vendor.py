@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -202,6 +203,7 @@ def _sets(message: _Message, mapping: VendorMapping, context: Context) -> dict[s
     return sets
 
 
+@lru_cache(maxsize=128)  # three lists of a configuration, five kinds, root or not
 def _selected(selectors: tuple[str, ...], kind: str, root: bool) -> int | None:
     for priority, selector in enumerate(selectors):
         wanted, _, which = selector.partition(":")
@@ -260,9 +262,11 @@ def _set_root(
         value = clean(lookup_path(body, path))
         if value is not None:
             sets[field] = [rank, short(value)]
-    app = next((v for p in mapping.app_paths if (v := clean(lookup_path(body, p)))), None)
-    if app is not None:
-        sets["entry_app"] = [rank, short(app)]
+    for path in mapping.app_paths:
+        app = clean(lookup_path(body, path))
+        if app is not None:
+            sets["entry_app"] = [rank, short(app)]
+            break
     if isinstance(body.get("test_flag"), bool):
         # A test call is one if any of its messages says so.
         sets["test_flag"] = [0 if body["test_flag"] else 1, body["test_flag"]]
@@ -314,11 +318,12 @@ def _set_end(sets: dict[str, list[Any]], message: _Message, mapping: VendorMappi
 
 def _required_id(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
-    if clean(value) is None:
+    said = clean(value)
+    if said is None:
         if value is not None and not isinstance(value, str):
             raise Invalid(f"Field `{field}` must be text, this is {_json_type(value)}.")
         raise Invalid(f"Field `{field}` is missing or empty: OCP's identifier belongs in it.")
-    text = _usable_id(value)
+    text = _as_id(said)
     if text is None:
         raise Invalid(f"Field `{field}` must be at most {ID_CHARS_MAX} printable characters.")
     return text
@@ -326,9 +331,11 @@ def _required_id(body: Mapping[str, Any], field: str) -> str:
 
 def _usable_id(value: object) -> str | None:
     text = clean(value)
-    if text is None or len(text) > ID_CHARS_MAX or not text.isprintable():
-        return None
-    return text
+    return None if text is None else _as_id(text)
+
+
+def _as_id(text: str) -> str | None:
+    return text if len(text) <= ID_CHARS_MAX and text.isprintable() else None
 
 
 def _number(value: object) -> int | None:

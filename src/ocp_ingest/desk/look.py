@@ -30,7 +30,7 @@ from ocp_ingest.core.call import Call
 from ocp_ingest.core.counting import day_of
 from ocp_ingest.core.export_job import End
 from ocp_ingest.core.incidents import SAMPLE_CALLS_MAX, Incident
-from ocp_ingest.core.lifecycle import works
+from ocp_ingest.core.lifecycle import CallPolicy, Work, works
 from ocp_ingest.core.limits import DAY_MS, SECOND_MS, TIME_MS_MAX
 from ocp_ingest.core.routing import UNASSIGNED, route
 from ocp_ingest.desk.ports import DayFigures
@@ -122,12 +122,18 @@ async def _aged(desk: Desk, bounds: StateAges, now_ms: int) -> dict[str, Aged]:
         for work in works(call, policy):
             state = _STATE_OF.get(work.action)
             if state is not None:
-                # The index has a step due again a little after it could be done.
-                _note(ages, state, now_ms - work.at_ms + policy.resume_after_ms, call)
+                _note(ages, state, now_ms - _since_ms(call, work, policy), call)
     return {
         state: _oldest(world, held, watched[state], bound_of(bounds, state))
         for state, held in ages.items()
     }
+
+
+def _since_ms(call: Call, work: Work, policy: CallPolicy) -> int:
+    """Since when a call is in the state that a step would end."""
+    verdicts = call.recordings[work.dialog_id].versions[work.sha256].verdicts.values()
+    # The index has a step due again a little after the recording could be worked on.
+    return max(work.at_ms - policy.resume_after_ms, *(v.at_ms for v in verdicts if v.valid), 0)
 
 
 def _note(ages: dict[str, list[tuple[int, Call]]], state: str, age_ms: int, call: Call) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -35,12 +36,25 @@ def run(config: Config) -> None:
 
 def run_loop(work: Coroutine[Any, Any, None]) -> None:
     """Runs a process's work on the fastest event loop there is."""
+    calm_collector()
     try:
         import uvloop
     except ImportError:
         asyncio.run(work)
     else:
         uvloop.run(work)
+
+
+# New containers between two looks for garbage that refers to itself. A request makes some hundred
+# and drops them by itself; looking every 700 of them took an eighth of the process's time.
+GARBAGE_LOOK_EVERY: Final = 20_000
+
+
+def calm_collector() -> None:
+    """Lets Python's collector of cycles look seldom, and never at what the imports made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_LOOK_EVERY, *gc.get_threshold()[1:])
 
 
 async def serve(config: Config, stop: asyncio.Event | None = None) -> None:

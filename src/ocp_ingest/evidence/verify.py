@@ -19,20 +19,20 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
-from ocp_ingest.core.call import Call, fold
+from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import Damaged, OcpIngestError, Terminal, Transient
-from ocp_ingest.core.events import Event
-from ocp_ingest.core.proof import Link, Tip, broken_at, entry_of
+from ocp_ingest.core.proof import Entry, Link, Tip, broken_at
 from ocp_ingest.evidence import inclusion
 from ocp_ingest.evidence.figures import calls_of
 from ocp_ingest.evidence.findings import UNREADABLE, Class, Finding, text_of, twice
+from ocp_ingest.evidence.sheet import Rows, Sheet
 from ocp_ingest.evidence.verify_days import Ends, days
 from ocp_ingest.evidence.verify_objects import objects, objects_of
 from ocp_ingest.evidence.world import Evidence
 
 _PAGE: Final = 500
-# Calls looked at beside each other: they mostly wait, for a disk or for AWS.
-_AT_ONCE: Final = 16
+# Calls read in one go and looked at beside each other. More only take memory.
+_AT_ONCE: Final = 64
 _STRAYS_MAX: Final = 1_000  # told of one run; the next run tells the next ones
 
 
@@ -78,8 +78,10 @@ async def _calls(evidence: Evidence, fast: bool, ends: Ends) -> AsyncIterator[Fi
 
 async def _some(evidence: Evidence, batch: list[str], fast: bool, ends: Ends) -> list[Finding]:
     """Some calls beside each other, all to their ends; findings in order."""
-    looks = (one_call(evidence, call_id, fast=fast, ends=ends) for call_id in batch)
-    ended = await asyncio.gather(*looks, return_exceptions=True)
+    sheets = await evidence.reader.of(batch)
+    ended = await asyncio.gather(
+        *(_one(evidence, sheet, fast, ends) for sheet in sheets), return_exceptions=True
+    )
     found: list[Finding] = []
     for one in ended:
         if isinstance(one, BaseException):
@@ -140,51 +142,56 @@ async def _all_calls(evidence: Evidence) -> AsyncIterator[str]:
 # -- one call --------------------------------------------------------------------------------------
 
 
-async def one_call(
-    evidence: Evidence, call_id: str, *, fast: bool = False, ends: Ends | None = None
-) -> list[Finding]:
-    """What is wrong with a call, or one `ok`. Raises Transient.
-
-    With `ends` its leaves are not looked up but summed up there.
-    """
-    found = await twice(lambda: _call(evidence, call_id, fast, ends is None))
-    if ends is not None:
-        with contextlib.suppress(Damaged, *UNREADABLE):  # told already
-            ends.add(await evidence.seals.chain(call_id))
-    return found or [Finding("ok", "call", call_id)]
+async def one_call(evidence: Evidence, call_id: str, *, fast: bool = False) -> list[Finding]:
+    """What is wrong with a call, or one `ok`. Raises Transient."""
+    [sheet] = await evidence.reader.of([call_id])
+    return await _one(evidence, sheet, fast, None)
 
 
-async def _call(evidence: Evidence, call_id: str, fast: bool, leaves: bool) -> list[Finding]:
+async def _one(
+    evidence: Evidence, sheet: Sheet, fast: bool, ends: Ends | None
+) -> list[Finding]:  # fmt: skip
+    """With `ends` the call's leaves are not looked up but summed up there."""
+    read = [sheet]
+
+    async def look() -> list[Finding]:
+        here = read.pop() if read else (await evidence.reader.of([sheet.call_id]))[0]
+        return await _call(evidence, here, fast, ends is None)
+
+    found = await twice(look)
+    if ends is not None and sheet.links is not None:
+        ends.add(sheet.links)
+    return found or [Finding("ok", "call", sheet.call_id)]
+
+
+async def _call(evidence: Evidence, sheet: Sheet, fast: bool, leaves: bool) -> list[Finding]:
     def bad(kind: Class, text: str) -> Finding:
-        return Finding(kind, "call", call_id, text)
+        return Finding(kind, "call", sheet.call_id, text)
 
-    try:
-        links = await evidence.seals.chain(call_id)
-    except Transient:
-        raise
-    except (OcpIngestError, *UNREADABLE):
+    links, events, call = sheet.links, sheet.events, sheet.call
+    if links is None:
         return [bad("broken", "The call's chain can't be read.")]
-    try:
-        events = await evidence.world.calls.journal(call_id)
-        call = fold(call_id, events)
-    except Transient:
-        raise
-    except (OcpIngestError, *UNREADABLE):
+    if events is None or call is None:
         return [bad("broken", "The call's journal can't be read: it was altered.")]
-    found = [*_chain(links, bad), *_journal(events, links, bad)]
-    waiting = await evidence.seals.waiting(call_id)
+    found = [*_chain(links, bad), *_journal(sheet.entries, links, bad)]
     sealed = {link.entry.event_id for link in links}
     found += [
         bad("extra", f"The event {event.event_id} is in the journal and in no chain.")
         for event in events
-        if event.event_id not in sealed and event.event_id not in waiting
+        if event.event_id not in sealed and event.event_id not in sheet.waiting
     ]
     if leaves and not found:  # else the tree would say the same once more
-        found += await _leaves(evidence, call_id, links)
-    found += await _rows(evidence, call, events, bad)
-    if events:
-        found += await objects_of(evidence, call, events, fast)
-    return found
+        found += await _leaves(evidence, sheet.call_id, links)
+    found += _rows(sheet.rows, call, bool(events), bad)
+    if not events:
+        return found
+    try:
+        return found + await objects_of(evidence, call, events, fast)
+    except Transient:
+        raise
+    except (OcpIngestError, *UNREADABLE):
+        # A bucket or key that can be none, or facts that a stored recording must have.
+        return [*found, bad("broken", "What the journal says of the call's objects is no sense.")]
 
 
 Bad = Callable[[Class, str], Finding]
@@ -198,13 +205,12 @@ def _chain(links: list[Link], bad: Bad) -> list[Finding]:
     return []
 
 
-def _journal(events: list[Event], links: list[Link], bad: Bad) -> Iterable[Finding]:
-    held = {event.event_id: event for event in events}
+def _journal(held: dict[str, Entry], links: list[Link], bad: Bad) -> Iterable[Finding]:
     for link in links:
-        event = held.get(link.entry.event_id)
-        if event is None:
+        entry = held.get(link.entry.event_id)
+        if entry is None:
             yield bad("missing", f"The event {link.entry.event_id} was sealed and is gone.")
-        elif entry_of(event) != link.entry:
+        elif entry != link.entry:
             yield bad("differs", f"The event {link.entry.event_id} is not what was sealed.")
 
 
@@ -228,22 +234,15 @@ async def _leaves(
     return found
 
 
-async def _rows(
-    evidence: Evidence, call: Call, events: list[Event], bad: Bad
-) -> list[Finding]:  # fmt: skip
+def _rows(rows: Rows | None, call: Call, has_journal: bool, bad: Bad) -> list[Finding]:
     """The record, and what else the store keeps of the call."""
-    try:
-        record = await evidence.world.calls.load(call.call_id)
-        said = await evidence.seals.audit(call.call_id)
-    except Transient:
-        raise
-    except (OcpIngestError, *UNREADABLE):
+    if rows is None:
         return [bad("broken", "A row of the call can't be read.")]
-    found = [bad("differs", text) for text in said]
-    if events and record is None:
+    found = [bad("differs", text) for text in rows.said]
+    if has_journal and rows.record is None:
         found.append(bad("missing", "The record is gone: run `ocp-ingest replay`."))
-    elif record is not None and not events:
+    elif rows.record is not None and not has_journal:
         found.append(bad("missing", "There is a record and no journal."))
-    elif record is not None and record != call and not said:
+    elif rows.record is not None and rows.record != call and not rows.said:
         found.append(bad("differs", "The record is not what its journal gives: run replay."))
     return found

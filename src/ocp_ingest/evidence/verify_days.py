@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -49,6 +49,7 @@ class Ends:
 
 
 SUM_MODULUS: Final = 1 << 256
+_AT_ONCE: Final = 64  # leaves whose chains are read in one go
 
 
 async def days(
@@ -109,28 +110,53 @@ async def _each_leaf(
         except OcpIngestError as broken:
             yield Finding("broken", "day", day.day, broken.text)
             continue
-        for line in lines:
-            _, name, link, n = line.decode("ascii").split()
-            call_id = "" if name == "-" else unquote(name, errors="surrogatepass")
-            total = (total + int(sha256(line), 16)) % SUM_MODULUS
-            for finding in await twice(partial(_leaf, evidence, call_id, link, int(n))):
+        for at in range(0, len(lines), _AT_ONCE):
+            leaves = [_Leaf.of(line) for line in lines[at : at + _AT_ONCE]]
+            total = (total + sum(int(leaf.hash, 16) for leaf in leaves)) % SUM_MODULUS
+            for finding in await _some_leaves(evidence, leaves):
                 yield finding
     if ends is not None and ends.differ(day.day, total):
         text = "Chains end on this day otherwise than its leaves say."
         yield Finding("broken", "day", day.day, text)
 
 
-async def _leaf(evidence: Evidence, call_id: str, link: str, n: int) -> list[Finding]:
-    """The chain of a leaf's call still goes through that link."""
-    try:
-        links = await evidence.seals.chain(call_id)
-    except Transient:
-        raise
-    except (OcpIngestError, *UNREADABLE):
-        return []  # told with the call
-    if len(links) < n:
-        text = f"{n} links of the call were sealed, {len(links)} are there."
-        return [Finding("missing", "call", call_id, text)]
-    if links[n - 1].link != link:
-        return [Finding("broken", "call", call_id, f"Link {n} is not the one that was sealed.")]
-    return []
+class _Leaf(NamedTuple):
+    """What a line of a day's leaves says."""
+
+    hash: str
+    call_id: str
+    link: str
+    n: int
+
+    @classmethod
+    def of(cls, line: bytes) -> _Leaf:
+        _, name, link, n = line.decode("ascii").split()
+        call_id = "" if name == "-" else unquote(name, errors="surrogatepass")
+        return cls(sha256(line), call_id, link, int(n))
+
+    def missed(self, links: list[Link] | None) -> list[Finding]:
+        """What is wrong with its call's chain; one that can't be read was told with the call."""
+        if links is None:
+            return []
+        if len(links) < self.n:
+            text = f"{self.n} links of the call were sealed, {len(links)} are there."
+            return [Finding("missing", "call", self.call_id, text)]
+        if links[self.n - 1].link != self.link:
+            text = f"Link {self.n} is not the one that was sealed."
+            return [Finding("broken", "call", self.call_id, text)]
+        return []
+
+
+async def _some_leaves(evidence: Evidence, leaves: list[_Leaf]) -> list[Finding]:
+    """The chains of the leaves' calls still go through their links."""
+    chains = await evidence.reader.chains([leaf.call_id for leaf in leaves])
+    suspects = [leaf for leaf, links in zip(leaves, chains, strict=True) if leaf.missed(links)]
+    found = []
+    for leaf in suspects:
+        found += await twice(partial(_leaf, evidence, leaf))
+    return found
+
+
+async def _leaf(evidence: Evidence, leaf: _Leaf) -> list[Finding]:
+    [links] = await evidence.reader.chains([leaf.call_id])
+    return leaf.missed(links)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ocp_ingest.evidence.ports import SealBook, Shelf, Signer
+from ocp_ingest.evidence.sheet import PortSheets, Sheets
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import Clock
 from ocp_ingest.reconcile.book import ExportBook
@@ -21,3 +22,9 @@ class Evidence:
     signer: Signer
     real: Clock
     issuer: str  # whose evidence it is: a DNS name
+    sheets: Sheets | None = None  # a store's own way to read many calls at once
+
+    @property
+    def reader(self) -> Sheets:
+        """The store's own sheets, or those that any store has."""
+        return self.sheets or PortSheets(self.world.calls, self.seals)

@@ -18,6 +18,8 @@ RECORDS_AT_ONCE: Final = 16
 
 async def together(items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> list[B]:
     """Does the work on each item, `RECORDS_AT_ONCE` at a time; raises what the first one raises."""
+    if len(items) == 1:
+        return [await work(items[0])]
     done: dict[int, B] = {}
     todo = iter(enumerate(items))
 
@@ -28,8 +30,9 @@ async def together(items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> lis
     workers = [asyncio.create_task(worker()) for _ in range(min(RECORDS_AT_ONCE, len(items)))]
     try:
         await asyncio.gather(*workers)
-    finally:
+    except BaseException:
         for task in workers:
             task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+        raise
     return [done[number] for number in range(len(items))]

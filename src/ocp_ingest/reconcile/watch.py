@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, Literal
 
 from ocp_ingest.core.call import Call
@@ -180,12 +181,13 @@ async def _silence(world: World, ocp_group: str) -> Wrong:
     page = await world.calls.page(
         CallQuery(ocp_group=ocp_group, to_ms=quiet_ms, limit=2 * _SILENT_CALLS)
     )
-    ended = [
+    could = (
         call for call in page.calls
-        if call.get("call_ended") is not None and call.get("call_ended") < quiet_ms
+        if (ended_ms := call.get("call_ended")) is not None and ended_ms < quiet_ms
         and call.get("test_flag") is not True
         and (call.get("duration_ms") or 0) >= policy.recording_min_ms
-    ][:_SILENT_CALLS]  # fmt: skip
+    )  # fmt: skip
+    ended = list(islice(could, _SILENT_CALLS))
     streamed = any(
         version.source == "stream"
         for call in ended

@@ -72,6 +72,7 @@ class Environment:
         environment = {
             **os.environ, **function.environment,
             "AWS_LAMBDA_FUNCTION_NAME": function.name, "PYTHONUNBUFFERED": "1",
+            "AWS_SDK_UA_APP_ID": function.name.removeprefix("ocp-ingest-"),
         }  # fmt: skip
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(

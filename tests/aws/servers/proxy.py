@@ -11,8 +11,14 @@ the Host header is kept, so signatures stay valid. Faults are drawn with a seed:
     refused    the connection ends before an answer         no
     lost       the connection ends before an answer         YES
 
-GET  /__totals   {"requests": {"dynamodb.PutItem": n}, "faults": {…}, "units": {…}}
+GET  /__totals   {"requests": {"dynamodb.PutItem": n}, "faults": {…}, "units": {…},
+                 "of": {who: {"requests": {…}, "units": {"PutItem record": u}, "things": {…: n}}}}
 POST /__faults   {"rate": 0.05, "seed": 7}; rate 0: off
+
+Who asks is named by the client's user agent (AWS_SDK_UA_APP_ID); DynamoDB's write units are told
+by what is written, too (`thing_of`). Where DynamoDB Local says less than DynamoDB bills, the bill
+counts: a transaction's writes cost double, and a refused write what it would have (developer
+guide, "transaction-apis", "WorkingWithItems"): one unit here, since our items are below 1 KB.
 
 Only what clients ask for passes here: a stand-in's own calls (of a state machine, say) are neither
 counted nor broken.
@@ -23,7 +29,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from random import Random
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -38,6 +44,7 @@ _BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 # Longer than a long poll of SQS.
 _ANSWER_S_MAX: Final = 120.0
 _SCOPE: Final = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
+_WHO: Final = re.compile(r"\bapp/([A-Za-z0-9-]+)")
 _HOP: Final = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers",
     "transfer-encoding", "upgrade", "expect",
@@ -64,6 +71,7 @@ _BROKEN: Final = {
     "sts": (500, "InternalFailure"),
     "secretsmanager": (500, "InternalServiceError"),
 }
+_REFUSALS: Final = ("ConditionalCheckFailedException", "TransactionCanceledException")
 _XML: Final = frozenset({"s3", "sts"})
 
 
@@ -83,6 +91,38 @@ def operation_of(service: str, request: web.BaseRequest, body: bytes) -> str:
         return _rest_operation(request)
     action = parse_qs(body.decode("latin-1")).get("Action", ["unknown"])
     return action[0]
+
+
+def who_of(headers: Any) -> str:
+    """The process that a request is from, as its environment names it; "" for one without."""
+    found = _WHO.search(headers.get("User-Agent", ""))
+    return found[1] if found else ""
+
+
+def thing_of(body: bytes) -> str:
+    """What a request to DynamoDB is about: an index, or the kind of its (first) item."""
+    asked = json.loads(body)
+    if "IndexName" in asked:
+        return str(asked["IndexName"])
+    for name in ("Item", "Key"):
+        if name in asked:
+            return _kind_of(asked[name])
+    for write in asked.get("TransactItems", ()):
+        ((_, said),) = write.items()
+        return f"transaction: {_kind_of(said.get('Item') or said['Key'])}"
+    for table in asked.get("RequestItems", {}).values():
+        return f"batch: {_kind_of(table['Keys'][0])}"
+    values = asked.get("ExpressionAttributeValues", {})
+    return f"query: {_kind_of({'pk': values.get(':pk', {'S': ''}), 'sk': {'S': ''}})}"
+
+
+def _kind_of(item: dict[str, Any]) -> str:
+    """Keys of calls have no "#" (adapters.aws.table)."""
+    pk, sk = item["pk"].get("S", ""), item["sk"].get("S", "")
+    if "#" not in pk:
+        return {"call": "record", "o": "opening"}.get(sk, sk.partition("#")[0] or "call")
+    parts = pk.split("#")
+    return f"lookup {parts[1]}" if parts[0] == "lookup" else parts[0]
 
 
 def _s3_operation(request: web.BaseRequest) -> str:
@@ -113,6 +153,10 @@ def _rest_operation(request: web.BaseRequest) -> str:
     return f"{verbs[request.method]}{'Schedule' if name else kind.capitalize()}"
 
 
+def _sums() -> defaultdict[str, float]:
+    return defaultdict(float)
+
+
 class Proxy:
     """State of the proxy."""
 
@@ -121,7 +165,10 @@ class Proxy:
         self._session: aiohttp.ClientSession | None = None
         self.requests: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        self.units: Counter[str] = Counter()
+        self.units: defaultdict[str, float] = defaultdict(float)
+        self.requests_of: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.units_of: defaultdict[str, defaultdict[str, float]] = defaultdict(_sums)
+        self.things_of: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.rate = 0.0
         self.random = Random(0)
 
@@ -144,6 +191,8 @@ class Proxy:
         service = service_of(request.headers)
         operation = operation_of(service, request, body)
         self.requests[f"{service}.{operation}"] += 1
+        who = who_of(request.headers)
+        self.requests_of[who][f"{service}.{operation}"] += 1
         fault = self._draw()
         if fault is not None:
             self.faults[fault] += 1
@@ -154,7 +203,7 @@ class Proxy:
             return _cut(request)
         answer = await self._forward(request, service, body)
         if service == "dynamodb":
-            self._count_units(operation, answer)
+            self._count_units(operation, body, answer, who)
         return _cut(request) if fault == "lost" else answer
 
     def _draw(self) -> str | None:
@@ -178,19 +227,37 @@ class Proxy:
         response.headers.extend(kept)
         return response
 
-    def _count_units(self, operation: str, answer: web.Response) -> None:
-        """DynamoDB says what a request cost when it is asked to."""
-        if not isinstance(answer.body, bytes) or b"ConsumedCapacity" not in answer.body:
+    def _count_units(self, operation: str, asked: bytes, answer: web.Response, who: str) -> None:
+        """DynamoDB says what a write cost when it is asked to, and when it was made."""
+        thing = thing_of(asked)
+        self.things_of[who][f"{operation} {thing}"] += 1
+        if not isinstance(answer.body, bytes):
             return
-        said = json.loads(answer.body).get("ConsumedCapacity", [])
-        for consumed in said if isinstance(said, list) else [said]:
-            self.units[operation] += consumed.get("CapacityUnits", 0)
+        said = json.loads(answer.body or b"{}")
+        each = 2 if operation == "TransactWriteItems" else 1
+        units = 0.0
+        if str(said.get("__type", "")).rpartition("#")[2] in _REFUSALS:
+            units = each * len(json.loads(asked).get("TransactItems", " "))
+        elif "ConsumedCapacity" in said:
+            held = said["ConsumedCapacity"]
+            consumed = held if isinstance(held, list) else [held]
+            units = each * sum(one.get("CapacityUnits", 0) for one in consumed)
+        if units:
+            self.units[operation] += units
+            self.units_of[who][f"{operation} {thing}"] += units
 
     def totals(self) -> dict[str, Any]:
         """What was asked for so far."""
         return {
             "requests": dict(self.requests), "faults": dict(self.faults),
             "units": dict(self.units),
+            "of": {
+                who: {
+                    "requests": dict(requests), "units": dict(self.units_of[who]),
+                    "things": dict(self.things_of[who]),
+                }
+                for who, requests in self.requests_of.items()
+            },
         }  # fmt: skip
 
 

@@ -7,103 +7,155 @@ ends of chains on days that are not closed yet.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
 
 from ocp_ingest.adapters.embedded import call_rows, journal_rows
+from ocp_ingest.adapters.embedded.call_rows import Held
 from ocp_ingest.adapters.embedded.database import rows
 from ocp_ingest.adapters.embedded.vault import Vault
-from ocp_ingest.adapters.journal import EVIDENCE_KINDS, Deriving, derive
-from ocp_ingest.core.call import fold
-from ocp_ingest.core.events import Event, content_hash
-from ocp_ingest.core.proof import order_of
+from ocp_ingest.adapters.journal import EVIDENCE_KINDS, Deriving, derive, journal_order
+from ocp_ingest.core.call import Call, fold
+from ocp_ingest.core.events import Event
+from ocp_ingest.core.proof import Entry, Link, entry_of, order_of
 
-_ROWS: Final = """
-SELECT event_id, content_hash, data, opens, key_id, raw, seq FROM journal WHERE call_id=?
-ORDER BY seq
-"""
+_END: Final = "SELECT day, n, lower(hex(link)), call_id FROM seal_day WHERE day=? AND name=?"
+_DECODE: Final = msgspec.msgpack.decode
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def audit(
-    connection: apsw.Connection, vault: Vault, deriving: Deriving, call_id: str, closed: str
-) -> list[str]:
-    """What is wrong, in sentences. Raises as journal_rows.read for a row that can't be read."""
-    events = {event.event_id: event for event in journal_rows.read(connection, vault, call_id)}
-    held = rows(connection, _ROWS, (call_id,))
-    found = [text for columns in held for text in _row(events, columns)]
-    found += _opening(events, held)
-    found += _seqs(connection, call_id, held)
-    found += _ends(connection, call_id, closed)
-    if events:
-        found += _record(connection, deriving, call_id, list(events.values()))
+class Row(NamedTuple):
+    """What a row of the journal has beside its event; `event` is as read, `data` are its bytes."""
+
+    event_id: str
+    event: Event
+    seq: int
+    content_hash: str
+    opens: int | None
+    key_id: str
+    data: bytes
+    has_raw: bool
+
+
+class Journal(NamedTuple):
+    """The journal of a call, read once: its rows by `seq`, and what they say."""
+
+    call: Call
+    rows: list[Row]
+    events: list[Event]  # in the order of adapters.journal.journal_order
+    entries: dict[str, Entry]
+
+
+class Record(NamedTuple):
+    """The row of a record, and what it says; None for what is not there or can't be read."""
+
+    held: Held | None
+    call: Call | None
+
+    @classmethod
+    def of(cls, connection: apsw.Connection, call_id: str) -> Record:
+        """Reads it."""
+        held = call_rows.held(connection, call_id)
+        return cls(held, None if held is None else call_rows.readable(held))
+
+
+def journal(connection: apsw.Connection, vault: Vault, call_id: str) -> Journal:
+    """Reads it. Raises as journal_rows.read for a row that can't be read."""
+    held = [
+        Row(event.event_id, event, *beside)
+        for event, beside in journal_rows.read_rows(connection, vault, call_id)
+    ]
+    held.sort(key=lambda row: row.seq)
+    events = sorted((row.event for row in held), key=journal_order)
+    entries = {event.event_id: entry_of(event) for event in events}
+    return Journal(fold(call_id, events), held, events, entries)
+
+
+def judged(
+    connection: apsw.Connection, deriving: Deriving, read: Journal, record: Record,
+    sealed: tuple[list[Link], dict[str, int]], closed: str,
+) -> list[str]:  # fmt: skip
+    """What is wrong, in sentences, with the rows of a journal and a chain that were read, and with
+    the record's row. Raises as journal_rows.read for a row that can't be read.
+    """
+    links, seqs = sealed
+    found = [text for row in read.rows for text in _row(read, row)]
+    found += _opening(read.rows)
+    found += _seqs(read.rows, seqs)
+    found += _ends(connection, read.call.call_id, links, closed)
+    if read.events:
+        found += _record(connection, deriving, read.call, record)
     return found
 
 
-def _row(events: dict[str, Event], columns: tuple[Any, ...]) -> list[str]:
-    event_id, noted, data, _, key_id, raw, _ = columns
-    event = events[event_id]
+def _row(read: Journal, row: Row) -> list[str]:
     found = []
-    if noted != content_hash(event):
-        found.append(f"The hash noted beside the event {event_id} is not its own.")
-    if _ENCODER.encode(event.data) != bytes(data):
-        found.append(f"The data of the event {event_id} are not as they were written.")
-    if not key_id and raw:
-        found.append(f"The event {event_id} has raw bytes without a key.")
+    if row.content_hash != read.entries[row.event_id].event_hash:
+        found.append(f"The hash noted beside the event {row.event_id} is not its own.")
+    if _ENCODER.encode(row.event.data) != bytes(row.data):
+        found.append(f"The data of the event {row.event_id} are not as they were written.")
+    if not row.key_id and row.has_raw:
+        found.append(f"The event {row.event_id} has raw bytes without a key.")
     return found
 
 
-def _opening(events: dict[str, Event], held: list[tuple[Any, ...]]) -> list[str]:
+def _opening(held: list[Row]) -> list[str]:
     """Exactly the first event that is evidence of a call makes it count as started."""
-    evidence = [columns for columns in held if events[columns[0]].kind in EVIDENCE_KINDS]
-    right = [(columns[0], 1) for columns in evidence[:1]]
-    marked = [(columns[0], columns[3]) for columns in held if columns[3] is not None]
+    evidence = [row for row in held if row.event.kind in EVIDENCE_KINDS]
+    right = [(row.event_id, 1) for row in evidence[:1]]
+    marked = [(row.event_id, row.opens) for row in held if row.opens is not None]
     if marked == right:
         return []
     return ["The mark with which a call counts as started is not on its first evidence."]
 
 
-def _seqs(
-    connection: apsw.Connection, call_id: str, held: list[tuple[Any, ...]]
-) -> list[str]:  # fmt: skip
-    sql = "SELECT event_id, seq FROM seal_link WHERE call_id=?"
-    sealed = dict(rows(connection, sql, (call_id,)))
+def _seqs(held: list[Row], sealed: dict[str, int]) -> list[str]:
     return [
-        f"The event {event_id} is at another place of the journal than when it was sealed."
-        for event_id, *_, seq in held
-        if sealed.get(event_id, seq) != seq
+        f"The event {row.event_id} is at another place of the journal than when it was sealed."
+        for row in held
+        if sealed.get(row.event_id, row.seq) != row.seq
     ]
 
 
-def _ends(connection: apsw.Connection, call_id: str, closed: str) -> list[str]:
+def _ends(connection: apsw.Connection, call_id: str, links: list[Link], closed: str) -> list[str]:
     """The ends of the chain on open days are those that their leaves will be made of."""
-    sql = (
-        "SELECT day, max(n), link FROM seal_link WHERE call_id=? AND day > ? GROUP BY day"
-        " ORDER BY day"
-    )
-    links = rows(connection, sql, (call_id, closed))
+    last = {link.day: (link.day, link.n, link.link, call_id) for link in links if link.day > closed}
     # By the primary key of each open day: there are one or two.
-    sql = (
-        "SELECT day, n, link, call_id FROM seal_day WHERE day IN "
-        "(SELECT DISTINCT day FROM seal_link WHERE call_id=? AND day > ?) AND name=? ORDER BY day"
-    )
-    ends = rows(connection, sql, (call_id, closed, order_of(call_id)))
-    if [(*link, call_id) for link in links] == ends:
+    noted = [
+        row for day in sorted(last) for row in rows(connection, _END, (day, order_of(call_id)))
+    ]
+    if [last[day] for day in sorted(last)] == noted:
         return []
     return ["The end of the call's chain on a day still open is not the one noted for its leaf."]
 
 
 def _record(
-    connection: apsw.Connection, deriving: Deriving, call_id: str, events: list[Event]
+    connection: apsw.Connection, deriving: Deriving, call: Call, record: Record
 ) -> list[str]:
-    held = call_rows.held(connection, call_id)
-    if held is None:
+    if record.held is None:
         return ["The journal has no record: run `ocp-ingest replay`."]
-    call = fold(call_id, events)
-    if call_rows.readable(held) != call:
+    if record.call != call or not _is_whole(record.held, call):
         return ["The record is not what its journal gives: run `ocp-ingest replay`."]
-    if not call_rows.is_as(connection, call, derive(call, deriving), held):
+    if not call_rows.is_as(connection, call, derive(call, deriving), record.held):
         return ["The record's columns or counters are not those of its journal: run replay."]
     return []
+
+
+def _is_whole(held: Held, call: Call) -> bool:
+    """Whether a record's bytes say what the record read from them says, and nothing else.
+
+    Equal is not the same: -0.0 equals 0.0, and an unknown field is ignored in reading. A map may be
+    in another order, and of an older program's record a field may be missing.
+    """
+    again = call_rows.ENCODER.encode(call)
+    return again == held.record or _within(_DECODE(held.record), _DECODE(again))
+
+
+def _within(part: object, whole: object) -> bool:
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(key in whole and _within(part[key], whole[key]) for key in part)
+    if isinstance(part, list) and isinstance(whole, list):
+        return len(part) == len(whole) and all(map(_within, part, whole))
+    return type(part) is type(whole) and repr(part) == repr(whole)

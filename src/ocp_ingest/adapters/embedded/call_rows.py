@@ -6,8 +6,8 @@ Rules
 2. Counters change by the difference between what the row stood for (its `counted`, under its line
    of business and day) and what it stands for now, so it does not matter by which policy, rules or
    program the row was counted, or whether it was.
-3. Differences are gathered over a whole operation and written once: the events of a batch are of
-   few days, and one event changes a few terms.
+3. Differences are gathered and written once, over an operation or, of events, over all that is
+   committed together: they are of few days, and each changes a few terms.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ ON CONFLICT (call_id) DO UPDATE SET
   started_at=excluded.started_at, pend_at=excluded.pend_at, problems=excluded.problems,
   counted=excluded.counted, record=excluded.record
 """  # noqa: S608 - constants
+# The same for a row that is there, where only these columns change: an index of columns that are
+# not named is not touched.
+_PUT_RECORD: Final = "UPDATE call SET counted=?, record=? WHERE call_id=?"
+_PUT_STATE: Final = """
+UPDATE call SET stage=?, outcome=?, pend_at=?, problems=?, counted=?, record=? WHERE call_id=?
+"""
 PUT_PROBLEM: Final = """
 INSERT OR IGNORE INTO call_problem (code, outcome, stage, lob, ocp_group, started_at, call_id)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -60,7 +66,7 @@ class Held(NamedTuple):
 
 
 class Tally:
-    """What an operation adds to the counters (rule 3)."""
+    """What is to be added to the counters (rule 3)."""
 
     def __init__(self) -> None:
         self._by: dict[tuple[str, str], dict[int, int]] = {}
@@ -89,6 +95,10 @@ class Tally:
         self._by.clear()
         return changed
 
+    def forget(self) -> None:
+        """Drops what was gathered and not written."""
+        self._by.clear()
+
     def _add(self, place: tuple[str, str], bits: int, sign: int) -> None:
         if not bits:
             return
@@ -116,7 +126,7 @@ def put(
 ) -> None:
     """Writes a record in place of the row `before`, which must be what is there (rules 1, 2)."""
     counted = counted_of(call, derived)
-    change(connection, PUT, values(call, derived, counted))
+    _write(connection, values(call, derived, counted), derived, before)
     tally.move(before, derived, counted)
     old = problem_rows(call.call_id, before.row) if before is not None else []
     new = problem_rows(call.call_id, derived)
@@ -126,6 +136,23 @@ def put(
     for fresh in new:
         if fresh not in old:
             change(connection, PUT_PROBLEM, fresh)
+
+
+def _write(
+    connection: apsw.Connection, row: tuple[str | int | bytes | None, ...], derived: Row,
+    before: Held | None,
+) -> None:  # fmt: skip
+    if before is not None and before.row == derived:
+        change(connection, _PUT_RECORD, (*row[-2:], row[0]))
+    elif before is not None and _place_and_start(before.row) == _place_and_start(derived):
+        stage, outcome, _, *state = row[3:]
+        change(connection, _PUT_STATE, (stage, outcome, *state, row[0]))
+    else:
+        change(connection, PUT, row)
+
+
+def _place_and_start(derived: Row) -> tuple[str, str, int]:
+    return derived.ocp_group, derived.lob, derived.started_at
 
 
 def remove(connection: apsw.Connection, call_id: str, before: Held, tally: Tally) -> None:

@@ -57,6 +57,8 @@ class EmbeddedCallStore:
         self._database = database
         self._vault = vault
         self._deriving = deriving
+        self._tally = Tally()
+        database.gather(self._tally)
         for key_id in database.read_now(journal_rows.key_ids):
             vault.require(key_id)
         current = vault.key_id
@@ -142,12 +144,10 @@ class EmbeddedCallStore:
             standing, is_new = self._journal(connection, event, calls[call_id])
             calls[call_id] = merge(calls[call_id], standing)
             answers.append(Appended(standing, is_new, calls[call_id]))
-        tally = Tally()
         for call_id, call in calls.items():
             held, record = before[call_id]
             if call != record:
-                call_rows.put(connection, call, derive(call, self._deriving), held, tally)
-        tally.write(connection)
+                call_rows.put(connection, call, derive(call, self._deriving), held, self._tally)
         return answers
 
     def _journal(self, connection: apsw.Connection, event: Event, call: Call) -> tuple[Event, bool]:

@@ -3,7 +3,8 @@
 Theory of operation
 1. All writes go through one thread. It takes everything that has gathered in its queue, runs the
    operations in one transaction, commits once (WAL, synchronous=FULL: the commit returns after the
-   fsync), and only then answers. While it commits, the next batch gathers.
+   fsync), and only then answers. While it commits, and under load a moment longer, the next batch
+   gathers.
 2. An operation that raises is rolled back alone: the batch is run again, each in a savepoint of its
    own, so an operation may run twice and must not count on the first time. A failure of the disk or
    of the commit fails the whole batch with Transient: nothing of it is acknowledged, whatever
@@ -11,8 +12,13 @@ Theory of operation
 3. The queue is bounded by weight; over it, Transient at once (the door says 503).
 4. Reads use connections of their own and see the last commit; since answers come after commits,
    a caller always reads its own writes.
-5. A second process (a command of the CLI beside a running server) may write too: SQLite's lock
+5. What an earlier process left in the WAL is copied back, durable, before anything is taken: a
+   commit of its last moments may be in the page cache alone (killed before the sync, or the sync
+   failed), and neither an answer nor a later commit may stand on it.
+6. A second process (a command of the CLI beside a running server) may write too: SQLite's lock
    orders them, the busy timeout bounds the wait.
+7. What operations gather (`Gathering`) is written once for all of a batch, before its commit; when
+   they are rolled back, it is forgotten with them.
 """
 
 from __future__ import annotations
@@ -22,10 +28,11 @@ import concurrent.futures
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 
 import apsw
 
@@ -39,6 +46,10 @@ Operation = Callable[[apsw.Connection], T]
 BUSY_TIMEOUT_MS: Final = 5_000
 # Weight (events) of one commit: about 50 ms of work, so that nobody waits long for the others.
 BATCH_WEIGHT_MAX: Final = 1_000
+# Under load the writer waits so long for more before it commits again: the pages that all events
+# touch, and the fsync, are then paid by more of them. 16 waited last time: nobody is alone.
+GATHER_FROM: Final = 16
+GATHER_S: Final = 0.004
 # WAL pages before the writer copies them back (16 MiB): seldom enough, and recovery stays short.
 CHECKPOINT_PAGES: Final = 4_096
 # Page cache of the writer, in KiB: holds the hot ends of all indexes of a million calls.
@@ -49,6 +60,16 @@ _DISK_ERRORS: Final = (
     apsw.ReadOnlyError, apsw.NoMemError, apsw.InterruptError,
 )  # fmt: skip
 _BROKEN_ERRORS: Final = (apsw.CorruptError, apsw.NotADBError)
+
+
+class Gathering(Protocol):
+    """What the operations of a batch have to write together (rule 7)."""
+
+    def write(self, connection: apsw.Connection) -> object:
+        """Writes what was gathered, and holds nothing any more."""
+
+    def forget(self) -> None:
+        """Holds nothing any more: what was gathered has been rolled back."""
 
 
 class _Job(Generic[T]):
@@ -93,17 +114,23 @@ class Database:
         self._waiting = 0
         self._closed = False
         self._readers: list[apsw.Connection] = []
+        self._gatherings: list[Gathering] = []
         if vfs is None:
             # Ours alone, whatever the umask: SQLite gives its other files the same mode.
             path.touch(mode=0o600)
         try:
             self._writer = self._connect()
+            self._settle()
             migrate(self._writer)
         except apsw.Error as error:
             raise fate(error) from error
         sync_folders(path)
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
+
+    def gather(self, gathering: Gathering) -> None:
+        """Has the writer write what operations put into it, once for each batch."""
+        self._gatherings.append(gathering)
 
     async def write(self, operation: Operation[T], *, weight: int = 1) -> T:
         """Runs an operation in the writer; durable when it returns. Raises Transient."""
@@ -168,6 +195,8 @@ class Database:
             with self._gathered:
                 self._waiting -= sum(job.weight for job in batch)
             _answer(batch)
+            if len(batch) >= GATHER_FROM and not self._closed:
+                time.sleep(GATHER_S)
 
     def _next_batch(self) -> list[_Job[Any]]:
         with self._gathered:
@@ -185,7 +214,7 @@ class Database:
             self._writer.execute("BEGIN IMMEDIATE")
             failed = self._run_all(batch)
             if failed is not None:
-                self._writer.execute("ROLLBACK")
+                self._roll_back("ROLLBACK")
                 if len(batch) == 1:
                     batch[0].error = failed
                     return
@@ -194,9 +223,8 @@ class Database:
                     self._run_alone(job)
             self._writer.execute("COMMIT")
         except BaseException as error:
-            if self._writer.in_transaction:
-                with contextlib.suppress(apsw.Error):
-                    self._writer.execute("ROLLBACK")
+            with contextlib.suppress(apsw.Error):
+                self._roll_back("ROLLBACK" if self._writer.in_transaction else "")
             for job in batch:
                 job.error = fate(error)
 
@@ -212,20 +240,37 @@ class Database:
                 raise
             except Exception as error:
                 return error
+        self._write_gathered()
         return None
 
     def _run_alone(self, job: _Job[Any]) -> None:
         self._writer.execute("SAVEPOINT job")
         try:
             job.result = job.operation(self._writer)
+            self._write_gathered()
         except (*_DISK_ERRORS, *_BROKEN_ERRORS):
             raise
         except Exception as error:
             job.error = error
-            self._writer.execute("ROLLBACK TO job")
+            self._roll_back("ROLLBACK TO job")
         self._writer.execute("RELEASE job")
 
+    def _write_gathered(self) -> None:
+        for gathering in self._gatherings:
+            gathering.write(self._writer)
+
+    def _roll_back(self, statement: str) -> None:
+        for gathering in self._gatherings:
+            gathering.forget()
+        self._writer.execute(statement)
+
     # -- connections --------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Rule 5. Beside a process that runs there is nothing to settle, and nothing waits."""
+        self._writer.set_busy_timeout(0)
+        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._writer.set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self._path), vfs=self._vfs)

@@ -39,7 +39,8 @@ READ_BYTES: Final = 4 * BLOCK_BYTES
 # Folders known to be durable; forgetting them costs syncs, no safety.
 FOLDERS_KNOWN_MAX: Final = 10_000
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# No room: on the disk, in the user's share of it, or under a limit of the process (RLIMIT_FSIZE).
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PASSING: Final = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 

@@ -68,6 +68,15 @@ class FileSystem:
             self.write(target, block)
             offset += len(block)
 
+    def begin_writing(self, descriptor: int, offset: int) -> None:
+        """A hint: what was appended from `offset` on may go to the disk now; durable it is not.
+
+        Linux starts to write dirty pages that it is told are not needed, and keeps them until
+        they are written (fadvise64, POSIX_FADV_DONTNEED).
+        """
+        with suppress(AttributeError, OSError):
+            os.posix_fadvise(descriptor, offset, 0, os.POSIX_FADV_DONTNEED)
+
     def fsync(self, descriptor: int) -> None:
         """Content and attributes of a file are durable after it."""
         os.fsync(descriptor)

@@ -22,6 +22,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (call_id, event_id) DO NOTHING
 """  # noqa: S608 - constants
 _SELECT: Final = f"SELECT {_COLUMNS} FROM journal WHERE call_id=?"  # noqa: S608 - constants
+_SELECT_ROWS: Final = (
+    f"SELECT {_COLUMNS}, seq, content_hash, opens, key_id, data, length(raw) > 0 "  # noqa: S608
+    "FROM journal WHERE call_id=?"
+)
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(dict)
@@ -55,6 +59,16 @@ def read(connection: apsw.Connection, vault: Vault, call_id: str) -> list[Event]
     """All events of a call, by time of what they say."""
     found = rows(connection, _SELECT, (call_id,))
     return sorted((_event(vault, columns) for columns in found), key=journal_order)
+
+
+def read_rows(
+    connection: apsw.Connection, vault: Vault, call_id: str
+) -> list[tuple[Event, tuple[Any, ...]]]:
+    """All events of a call, each with seq, content hash, `opens`, key, data, and whether it has
+    raw bytes, as its row has them.
+    """
+    found = rows(connection, _SELECT_ROWS, (call_id,))
+    return [(_event(vault, columns[:11]), columns[11:]) for columns in found]
 
 
 def variants(connection: apsw.Connection, call_id: str, event_id: str) -> int:

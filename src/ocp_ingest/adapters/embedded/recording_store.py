@@ -1,6 +1,8 @@
 """RecordingStore on a local disk; `disk` has the rules of durability, this the port's verbs.
 
-Everything that touches the disk runs in a bounded set of threads, never in the event loop.
+Everything that touches the disk runs in a bounded set of threads, never in the event loop. What a
+sender waits for goes before what nobody does: whole recordings are read and copied by threads that
+step back while there is other work for the processor.
 """
 
 from __future__ import annotations
@@ -8,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 import hashlib
+import os
 import secrets
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +22,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from ocp_ingest.adapters.embedded.disk import READ_BYTES, Disk, fate
 from ocp_ingest.adapters.embedded.file_system import FileSystem
-from ocp_ingest.adapters.embedded.upload import DiskUpload
+from ocp_ingest.adapters.embedded.upload import DiskUpload, Room
 from ocp_ingest.adapters.keys import check, check_bucket, check_deletable
 from ocp_ingest.core.errors import Conflict, Damaged, NotFound, Transient
 from ocp_ingest.ports import ObjectInfo
@@ -27,6 +32,10 @@ T = TypeVar("T")
 
 # Disk work at once: keeps a disk's queue filled; more would only wait there.
 THREADS: Final = 8
+# Whole recordings read or copied at once, and how far these threads step back (`nice`): under full
+# load of intake about a tenth of a processor stays for them.
+LATER_THREADS: Final = 4
+LATER_NICE: Final = 10
 
 
 class EmbeddedRecordingStore:
@@ -41,6 +50,10 @@ class EmbeddedRecordingStore:
     ) -> None:
         self._disk = Disk(root, files or FileSystem(), new_id)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="recordings")
+        self._later = ThreadPoolExecutor(
+            LATER_THREADS, thread_name_prefix="recordings-later", initializer=_step_back
+        )
+        self._room = Room()
 
     def sweep(self) -> int:
         """Removes what earlier processes left unfinished; how many files that were."""
@@ -48,6 +61,7 @@ class EmbeddedRecordingStore:
 
     def close(self) -> None:
         """Waits for the work under way."""
+        self._later.shutdown()
         self._threads.shutdown()
 
     async def begin(self) -> DiskUpload:
@@ -55,7 +69,7 @@ class EmbeddedRecordingStore:
         path, descriptor = await self._acquire(
             self._disk.begin, lambda made: self._disk.discard(*made)
         )
-        return DiskUpload(self._disk, self._threads, path, descriptor)
+        return DiskUpload(self._disk, self._threads, self._room, path, descriptor)
 
     async def copy_once(
         self, bucket: str, key: str, to_bucket: str, to_key: str, sha256: str
@@ -63,7 +77,7 @@ class EmbeddedRecordingStore:
         """Copies, creates only, proves the copy. Raises Conflict, NotFound, Terminal."""
         check(bucket, key)
         check(to_bucket, to_key)
-        return await self._run(self._copy_once, bucket, key, to_bucket, to_key, sha256)
+        return await self._run_later(self._copy_once, bucket, key, to_bucket, to_key, sha256)
 
     async def put_once(self, bucket: str, key: str, body: bytes) -> bool:
         """Writes a small object, creates only."""
@@ -81,12 +95,12 @@ class EmbeddedRecordingStore:
     async def hash(self, bucket: str, key: str) -> str:
         """SHA-256 of what is really there."""
         check(bucket, key)
-        return await self._run(self._hash, bucket, key)
+        return await self._run_later(self._hash, bucket, key)
 
     async def scan(self, bucket: str, key: str, sink: Callable[[bytes], None]) -> None:
         """Feeds every block to `sink` in one thread job."""
         check(bucket, key)
-        await self._run(self._scan, bucket, key, sink)
+        await self._run_later(self._scan, bucket, key, sink)
 
     async def read(
         self, bucket: str, key: str, offset: int = 0, length: int | None = None
@@ -131,6 +145,10 @@ class EmbeddedRecordingStore:
         future = self._threads.submit(work, *args, **kwargs)
         return await asyncio.shield(asyncio.wrap_future(future))
 
+    async def _run_later(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        future = self._later.submit(work, *args, **kwargs)
+        return await asyncio.shield(asyncio.wrap_future(future))
+
     async def _acquire(self, work: Callable[[], T], release: Callable[[T], None]) -> T:
         """What `work` opens; released when the caller is cancelled before it could have it."""
         future = self._threads.submit(work)
@@ -148,7 +166,6 @@ class EmbeddedRecordingStore:
             try:
                 with fate():
                     self._disk.files.copy(source, copy)
-                    self._disk.files.fsync(copy)
                     proved = self._disk.hash(copy)
                 if proved != sha256:
                     self._explain(source, sha256)
@@ -238,3 +255,11 @@ class EmbeddedRecordingStore:
                     yield key
             elif key > after or after.startswith(key):
                 yield from self._keys(folder / name[:-1], key, after)
+
+
+def _step_back() -> None:
+    """Makes this thread yield to others; on Linux, where a thread has a priority of its own."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        nice = max(LATER_NICE, os.getpriority(os.PRIO_PROCESS, thread))  # less is not ours to ask
+        os.setpriority(os.PRIO_PROCESS, thread, nice)

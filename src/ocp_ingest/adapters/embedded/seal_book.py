@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from ocp_ingest.adapters.embedded.audit import audit
+from ocp_ingest.adapters.embedded import audit
 from ocp_ingest.adapters.embedded.database import Database, change, row, rows, value
 from ocp_ingest.adapters.embedded.vault import Vault
 from ocp_ingest.adapters.journal import Deriving
@@ -29,7 +29,7 @@ FROM journal WHERE seq > ? ORDER BY seq LIMIT ?
 """
 _LINKS: Final = """
 SELECT n, lower(hex(link)), day, call_id, event_id, lower(hex(event_hash)), source, received_at_ms,
-  body_hash
+  body_hash, seq
 FROM seal_link WHERE call_id=? ORDER BY n
 """
 _PUT_LINK: Final = """
@@ -63,7 +63,7 @@ class EmbeddedSealBook:
         """The next events by seq."""
 
         def read(connection: apsw.Connection) -> list[tuple[Any, ...]]:
-            return rows(connection, _FRESH, (_position(connection), limit))
+            return rows(connection, _FRESH, (position(connection), limit))
 
         found = await self._database.read(read)
         entries = tuple(Entry(*columns) for _, *columns in found)
@@ -80,14 +80,14 @@ class EmbeddedSealBook:
             return
 
         def operation(connection: apsw.Connection) -> None:
-            if fresh.mark > _position(connection):
+            if fresh.mark > position(connection):
                 _put(connection, "position", str(fresh.mark))
 
         await self._database.write(operation)
 
     async def chain(self, call_id: str) -> list[Link]:
         """All links of a call."""
-        return await self._database.read(lambda c: _chain(c, call_id))
+        return await self._database.read(lambda c: chain(c, call_id))
 
     async def sealed_on(self, day: str, *, after: str = "", limit: int) -> list[Tip]:
         """Calls that were sealed on a day."""
@@ -97,13 +97,13 @@ class EmbeddedSealBook:
 
     async def marks(self) -> Marks:
         """How far the days are."""
-        return self._database.read_now(_marks)
+        return self._database.read_now(marks)
 
     async def begin_close(self, day: str) -> None:
         """Moves the mark on, never back."""
 
         def operation(connection: apsw.Connection) -> None:
-            if day > _marks(connection).closing:
+            if day > marks(connection).closing:
                 _put(connection, "closing", day)
 
         await self._database.write(operation)
@@ -112,7 +112,7 @@ class EmbeddedSealBook:
         """Moves the mark on and drops what only the closing needed."""
 
         def operation(connection: apsw.Connection) -> None:
-            if day > _marks(connection).closed:
+            if day > marks(connection).closed:
                 _put(connection, "closed", day)
                 _put(connection, "statement", statement)
 
@@ -129,14 +129,22 @@ class EmbeddedSealBook:
     async def waiting(self, call_id: str) -> frozenset[str]:
         """Events behind the position."""
         sql = "SELECT event_id FROM journal WHERE call_id=? AND seq > ?"
-        found = await self._database.read(lambda c: rows(c, sql, (call_id, _position(c))))
+        found = await self._database.read(lambda c: rows(c, sql, (call_id, position(c))))
         return frozenset(event_id for (event_id,) in found)
 
     async def audit(self, call_id: str) -> list[str]:
         """See ocp_ingest.adapters.embedded.audit."""
-        return await self._database.read(
-            lambda c: audit(c, self._vault, self._deriving, call_id, _marks(c).closed)
-        )
+
+        def read(connection: apsw.Connection) -> list[str]:
+            journal = audit.journal(connection, self._vault, call_id)
+            record, sealed = (
+                audit.Record.of(connection, call_id),
+                chain_and_seqs(connection, call_id),
+            )
+            closed = marks(connection).closed
+            return audit.judged(connection, self._deriving, journal, record, sealed, closed)
+
+        return await self._database.read(read)
 
     async def strays(self, *, limit: int) -> list[str]:
         """Calls that have a record and no journal."""
@@ -153,14 +161,14 @@ class EmbeddedSealBook:
 
 
 def _seal(connection: apsw.Connection, entries: list[Entry], day: str) -> int:
-    marks = _marks(connection)
-    if day <= marks.closing:
+    held = marks(connection)
+    if day <= held.closing:
         raise DayClosed(f"The day {day} is closed.")
     by_call: dict[str, list[Entry]] = {}
     for entry in entries:
         by_call.setdefault(entry.call_id, []).append(entry)
-    made = sum(_extend(connection, call_id, held, day) for call_id, held in by_call.items())
-    if made and not marks.first:
+    made = sum(_extend(connection, call_id, own, day) for call_id, own in by_call.items())
+    if made and not held.first:
         _put(connection, "first", day)
     return made
 
@@ -205,11 +213,21 @@ def _bytes(event_hash: str) -> bytes:
         return b""
 
 
-def _chain(connection: apsw.Connection, call_id: str) -> list[Link]:
-    return [
-        Link(n, link, day, Entry(*entry))
-        for n, link, day, *entry in rows(connection, _LINKS, (call_id,))
-    ]
+def chain(connection: apsw.Connection, call_id: str) -> list[Link]:
+    """All links of a call."""
+    return chain_and_seqs(connection, call_id)[0]
+
+
+def chain_and_seqs(
+    connection: apsw.Connection, call_id: str
+) -> tuple[list[Link], dict[str, int]]:  # fmt: skip
+    """All links of a call, and by event id where in the journal each was sealed."""
+    links, seqs = [], {}
+    for n, link, day, *entry, seq in rows(connection, _LINKS, (call_id,)):
+        made = Link(n, link, day, Entry(*entry))
+        links.append(made)
+        seqs[made.entry.event_id] = seq
+    return links, seqs
 
 
 def _drop_closed(connection: apsw.Connection) -> int:
@@ -217,15 +235,17 @@ def _drop_closed(connection: apsw.Connection) -> int:
         "DELETE FROM seal_day WHERE (day, name) IN "
         "(SELECT day, name FROM seal_day WHERE day <= ? LIMIT ?)"
     )
-    return change(connection, sql, (_marks(connection).closed, _DROPPED_AT_ONCE))
+    return change(connection, sql, (marks(connection).closed, _DROPPED_AT_ONCE))
 
 
-def _marks(connection: apsw.Connection) -> Marks:
+def marks(connection: apsw.Connection) -> Marks:
+    """How far the days are."""
     names = ("first", "closing", "closed", "statement")
     return Marks(*(_note(connection, name) for name in names))
 
 
-def _position(connection: apsw.Connection) -> int:
+def position(connection: apsw.Connection) -> int:
+    """The `seq` up to which all events are sealed (rule 1)."""
     return int(_note(connection, "position") or 0)
 
 

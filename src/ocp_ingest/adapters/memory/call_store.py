@@ -20,6 +20,7 @@ from ocp_ingest.adapters.journal import (
     variant_range,
 )
 from ocp_ingest.adapters.memory.faults import Faults
+from ocp_ingest.adapters.memory.reading import Reading
 from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.core.call import Call, fold, merge, new
 from ocp_ingest.core.events import Event
@@ -27,7 +28,8 @@ from ocp_ingest.core.vendor import lookups
 from ocp_ingest.ports import Appended, CallPage, CallQuery, Pending
 
 _EVENT: Final = msgspec.json.Decoder(Event)
-_CALL: Final = msgspec.msgpack.Decoder(Call)
+# Kept at most: the records of the worlds of one process.
+CALLS: Final = Reading(msgspec.msgpack.Decoder(Call).decode)
 
 
 class MemoryCallStore:
@@ -40,7 +42,7 @@ class MemoryCallStore:
         mark = deriving.mark
         if state.derived != mark:
             for call_id, record in state.records.items():
-                state.rows[call_id] = derive(_CALL.decode(record), deriving)
+                state.rows[call_id] = derive(CALLS(call_id, record), deriving)
             state.derived = mark
 
     async def append(self, events: Sequence[Event]) -> list[Appended]:
@@ -94,7 +96,7 @@ class MemoryCallStore:
             found = [entry for entry in found if entry > (-started_at, call_id)]
         limit = max(1, query.limit)
         page = found[:limit]
-        calls = [_CALL.decode(self._state.records[call_id]) for _, call_id in page]
+        calls = [CALLS(call_id, self._state.records[call_id]) for _, call_id in page]
         cursor = cursor_of(-page[-1][0], page[-1][1]) if len(found) > limit else None
         return CallPage(calls, cursor)
 
@@ -146,14 +148,16 @@ class MemoryCallStore:
                 refused = self._state.counters.get(VARIANTS_REFUSED, 0)
                 self._state.counters[VARIANTS_REFUSED] = refused + 1
         async with self._faults.at("CallStore.append.record"):
-            call = merge(self._load(event.call_id) or new(event.call_id), settled.event)
-            self._put(call)
+            before = self._load(event.call_id)
+            call = merge(before or new(event.call_id), settled.event)
+            if call != before:
+                self._put(call)
             self._look_up(settled.event)
         return Appended(settled.event, settled.new, call)
 
     def _load(self, call_id: str) -> Call | None:
         record = self._state.records.get(call_id)
-        return None if record is None else _CALL.decode(record)
+        return None if record is None else CALLS(call_id, record)
 
     def _events(self, call_id: str) -> list[Event]:
         held = self._state.journal.get(call_id, {})
@@ -184,15 +188,17 @@ class MemoryCallStore:
             for name in ("stage", "outcome", "lob", "ocp_group")
             if (value := getattr(query, name)) is not None
         ]
-        return [
+        found = [
             (call_id, row)
             for call_id, row in self._state.rows.items()
-            if all(getattr(row, name) == value for name, value in wanted)
+            if (query.from_ms is None or row.started_at >= query.from_ms)
+            and (query.to_ms is None or row.started_at < query.to_ms)
             and (query.lobs is None or row.lob in query.lobs)
             and (query.problem is None or query.problem in row.problems)
-            and (query.from_ms is None or row.started_at >= query.from_ms)
-            and (query.to_ms is None or row.started_at < query.to_ms)
         ]
+        for name, value in wanted:
+            found = [(call_id, row) for call_id, row in found if getattr(row, name) == value]
+        return found
 
 
 def _find(held: dict[str, bytes], event_id: str) -> Event | None:

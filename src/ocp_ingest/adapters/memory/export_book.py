@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 
 from ocp_ingest.adapters.memory.faults import Faults
+from ocp_ingest.adapters.memory.reading import Reading
 from ocp_ingest.core.errors import Conflict
 from ocp_ingest.core.export_group import GroupState
 from ocp_ingest.core.export_job import ExportJob
 from ocp_ingest.reconcile.book import Lease
 
-_JOB: Final = msgspec.msgpack.Decoder(ExportJob)
+JOBS: Final = Reading(msgspec.msgpack.Decoder(ExportJob).decode)
 _GROUP: Final = msgspec.msgpack.Decoder(GroupState)
 
 
@@ -88,22 +89,23 @@ class MemoryExportBook:
         async with self._faults.at("ExportBook.settle"):
             self._check(lease)
             body = self._state.jobs.get(job_key)
-            if body is not None and _JOB.decode(body).ocp_group == lease.ocp_group:
+            if body is not None and JOBS(job_key, body).ocp_group == lease.ocp_group:
                 self._state.open.discard(job_key)
 
     async def job(self, job_key: str) -> ExportJob | None:
         """A job by its key."""
         async with self._faults.at("ExportBook.job"):
             body = self._state.jobs.get(job_key)
-        return None if body is None else _JOB.decode(body)
+        return None if body is None else JOBS(job_key, body)
 
     async def jobs(
         self, *, ocp_group: str | None = None, open_only: bool = False, limit: int = 100
     ) -> list[ExportJob]:
         """Jobs, newest first."""
         async with self._faults.at("ExportBook.jobs"):
-            found = [_JOB.decode(body) for body in self._state.jobs.values()]
-            found = [job for job in found if not open_only or job.job_key in self._state.open]
+            state = self._state
+            keys = [key for key in state.jobs if not open_only or key in state.open]
+            found = [JOBS(key, state.jobs[key]) for key in keys]
         found = [job for job in found if ocp_group in (None, job.ocp_group)]
         return sorted(found, key=lambda job: (job.planned_at, job.job_key), reverse=True)[:limit]
 

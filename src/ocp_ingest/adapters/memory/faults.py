@@ -100,9 +100,10 @@ class Faults:
             raise Crashed(point)
         self.passed.append(point)
         self._counts[point] = now = self._counts.get(point, 0) + 1
-        for planned, first, end, fault in self._planned:
-            if planned == point and first <= now < end:
-                return fault
+        if self._planned:
+            for planned, first, end, fault in self._planned:
+                if planned == point and first <= now < end:
+                    return fault
         return self._decide(point) if self._decide else None
 
     async def before(self, point: str) -> Fault | None:
@@ -147,7 +148,10 @@ class _Around:
         self._fault: Fault | None = None
 
     async def __aenter__(self) -> None:
-        self._fault = await self._faults.before(self._point)
+        fault = self._faults._pass(self._point)
+        if fault is not None:
+            self._fault = fault
+            await self._faults._before(self._point, fault)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._fault is not None and kind is None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import aiohttp
 import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
@@ -103,7 +102,7 @@ class _Refreshed:
         try:
             body = await self._read()
             keys = parse_keys(msgspec.json.decode(body, type=dict[str, Any]))
-        except (OSError, msgspec.MsgspecError, aiohttp.ClientError, TimeoutError) as bad:
+        except (OSError, msgspec.MsgspecError, TimeoutError) as bad:
             self._failure = f"The issuer's keys can't be read ({type(bad).__name__}); try again."
             return
         self._failure = None if keys else "The issuer's key set holds no RS256 key; try again."
@@ -133,14 +132,19 @@ class UrlKeys(_Refreshed):
         self._url = url
 
     async def _read(self) -> bytes:
+        import aiohttp  # a tenth of a start, and no part of it where we issue tokens ourselves
+
         timeout = aiohttp.ClientTimeout(total=_FETCH_S_MAX)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-            session.get(self._url, allow_redirects=False) as answer,
-        ):
-            body = bytearray()
-            async for block in answer.content.iter_any():
-                body += block
-                if len(body) > JWKS_BYTES_MAX:
-                    raise OSError("the key set is too large")
-            return bytes(body)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+                session.get(self._url, allow_redirects=False) as answer,
+            ):
+                body = bytearray()
+                async for block in answer.content.iter_any():
+                    body += block
+                    if len(body) > JWKS_BYTES_MAX:
+                        raise OSError("the key set is too large")
+                return bytes(body)
+        except aiohttp.ClientError as bad:
+            raise ConnectionError("the issuer does not give its key set") from bad

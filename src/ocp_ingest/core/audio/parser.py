@@ -67,7 +67,9 @@ class AudioParser:
     def feed(self, block: bytes | memoryview) -> None:
         """Take the next bytes; best in blocks of 256 KB."""
         self._bytes += len(block)
-        if not self._pending and len(block) >= BLOCK_BYTES_MIN:
+        # At the door, past the head, there is nothing to collect for: samples are not looked at.
+        door = self._walker is not None and not self._content
+        if door or (not self._pending and len(block) >= BLOCK_BYTES_MIN):
             self._take(block if isinstance(block, bytes) else bytes(block))
             return
         self._pending += block

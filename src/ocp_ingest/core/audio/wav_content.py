@@ -108,13 +108,16 @@ class WavContent:
         frames = window // self._stride
         zeros = tuple(zero[:window] for zero in self._zeros)
         every = (1 << len(self._high)) - 1
+        allowed = frames * LOUD_PERCENT // 100
+        probe, middle = (frames // 8 + 1) * self._stride, frames // 2 * self._stride
+        silent_channels, hole = self._silent_channels, self._hole
         for at in range(start, end, window):
             if block.startswith(zeros, at):
                 self._zero_frames += frames
                 mask = every
             else:
-                mask = self._silent_channels(block, at, window)
-            if self._hole and (mask or self._run):
+                mask = silent_channels(block, at, at + probe, at + middle, at + window, allowed)
+            if hole and (mask or self._run):
                 self._watch_hole(block, at, window, mask)
             if mask != self._mask:
                 self._meter.add(self._mask, self._mask_frames)
@@ -127,11 +130,11 @@ class WavContent:
         elif self._run:
             self._run_max, self._run = max(self._run_max, self._run), 0
 
-    def _silent_channels(self, block: bytes, at: int, window: int) -> int:
+    def _silent_channels(
+        self, block: bytes, at: int, probe: int, middle: int, end: int, allowed: int
+    ) -> int:
+        """The channels that are silent in `block[at:end]`; up to `allowed` samples may be loud."""
         stride, quiet = self._stride, self._quiet
-        allowed = window // stride * LOUD_PERCENT // 100
-        probe, end = at + (window // stride // 8 + 1) * stride, at + window
-        middle = at + window // stride // 2 * stride
         mask, bit = 0, 1
         for high in self._high:
             if self._double:
@@ -147,7 +150,7 @@ class WavContent:
             elif block[at + high] == block[middle + high] and self._is_constant(
                 block, at, end, high
             ):
-                self._constant[bit.bit_length() - 1] += window // stride
+                self._constant[bit.bit_length() - 1] += (end - at) // stride
                 mask |= bit
             bit <<= 1
         return mask

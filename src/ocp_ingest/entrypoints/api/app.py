@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from litestar import Litestar, asgi, get
+from litestar import asgi, get
 from litestar.connection import Request
 from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
@@ -33,6 +33,7 @@ from ocp_ingest.entrypoints.api.problems import Answer, problem
 from ocp_ingest.entrypoints.api.reading import reading
 from ocp_ingest.entrypoints.api.recordings import take_recording
 from ocp_ingest.entrypoints.api.slots import Slots
+from ocp_ingest.entrypoints.lean import LeanLitestar
 from ocp_ingest.ingest.world import World
 from ocp_ingest.telemetry import Metrics, log
 
@@ -40,7 +41,7 @@ CALLS_PREFIX: Final = "/v1/calls/"
 Door = Callable[[Inbound], Awaitable[Answer]]
 
 
-class Api(Litestar):
+class Api(LeanLitestar):
     """Litestar with our metrics around it, and call ids that may hold an encoded slash."""
 
     deps: Deps

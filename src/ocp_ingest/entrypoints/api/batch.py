@@ -40,10 +40,25 @@ def split(body: bytes, limits: Limits, *, ndjson: bool = False) -> Batch:
         raise Invalid("The body is empty: send a JSON object, an array of them, or NDJSON.")
     if body.startswith(b"["):
         return _decode_all(_elements(body, limits), limits)
-    if ndjson or (b"\n" in body and not _is_one(body)):
+    if ndjson:
         return _decode_all(_lines(body, limits), limits)
-    # Alone, a message is refused with its own words and no index.
-    return Batch([(_decode(body, limits), body)], [])
+    if b"\n" not in body:
+        # Alone, a message is refused with its own words and no index.
+        return Batch([(_decode(body, limits), body)], [])
+    return _of_several_lines(body, limits)
+
+
+def _of_several_lines(body: bytes, limits: Limits) -> Batch:
+    """One message, pretty-printed, or NDJSON: the former unless its first line stands alone."""
+    if len(body) <= limits.event_bytes_max:
+        try:
+            return Batch([(_decode(body, limits), body)], [])
+        except Invalid:
+            if not _is_value(body.split(b"\n", 1)[0]):
+                raise
+    elif _is_one(body):
+        return Batch([(_decode(body, limits), body)], [])
+    return _decode_all(_lines(body, limits), limits)
 
 
 def _elements(body: bytes, limits: Limits) -> list[bytes]:

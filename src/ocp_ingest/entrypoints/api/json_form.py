@@ -21,7 +21,6 @@ from ocp_ingest.core.limits import BLOCK_BYTES, METADATA_BYTES_MAX, MIB
 from ocp_ingest.core.recording import Name, parse_name
 from ocp_ingest.core.vendor import Context
 from ocp_ingest.entrypoints.api.deps import Deps
-from ocp_ingest.entrypoints.api.fetch import fetched
 from ocp_ingest.entrypoints.api.inbound import Inbound
 from ocp_ingest.entrypoints.api.names import name_of
 from ocp_ingest.ingest import intake
@@ -162,6 +161,8 @@ async def _take_bytes(deps: Deps, form: _Form, context: Context) -> TakenRecordi
 
 
 async def _take_url(deps: Deps, form: _Form, context: Context) -> TakenRecording:
+    from ocp_ingest.entrypoints.api.fetch import fetched  # an HTTP client: no part of a start
+
     limits = deps.config.limits
     # The name first: what can't be filed is not fetched.
     await intake.whose(deps.world, form.name)

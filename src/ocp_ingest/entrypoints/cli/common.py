@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
 import sys
 from collections.abc import Callable, Coroutine
 from enum import IntEnum
@@ -79,6 +77,8 @@ def with_store(
     work: Callable[[Runtime], Coroutine[Any, Any, T]],
 ) -> T:  # fmt: skip
     """Runs `work` on the store of a runtime and turns what it raises into an exit code."""
+    import asyncio
+
     from ocp_ingest.core import errors
     from ocp_ingest.telemetry import set_up_logs
 
@@ -125,6 +125,8 @@ async def who(opened: Runtime) -> str:
             return f"cli:{said['Arn']}"
         except OcpIngestError:
             pass  # the act is allowed or not by the table; a name of this machine does as well
+    import getpass
+
     return f"cli:{getpass.getuser()}"
 
 

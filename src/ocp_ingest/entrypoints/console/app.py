@@ -10,10 +10,11 @@ still encoded, and handlers decode it (urllib.parse.unquote).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from litestar import Litestar, asgi, get
+from litestar import asgi, get
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Response
@@ -47,6 +48,7 @@ from ocp_ingest.entrypoints.console.page import (
     held_visit,
 )
 from ocp_ingest.entrypoints.console.security import HEADERS, NO_STORE
+from ocp_ingest.entrypoints.lean import LeanLitestar
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import Metrics, log
 
@@ -88,7 +90,7 @@ def lacks(section: ConsoleSection) -> str:
     return "" if section.session_key or section.session_key_file else "console.session_key"
 
 
-class ConsoleApp(Litestar):
+class ConsoleApp(LeanLitestar):
     """The console's own application."""
 
 
@@ -97,16 +99,24 @@ def console_handlers(
 ) -> list[ControllerRouterHandler]:
     """What the API mounts: the console below its prefix, and the way to it from "/".
 
-    `more` are further routes below the prefix.
+    `more` are further routes below the prefix. All that can be wrong with a configuration was
+    found when `console` was built; the application is put together at its first visit, because
+    its hundred routes take a tenth of a start, which an intake that comes back has to wait for.
     """
-    app = ConsoleApp(
-        [*routes_of(console), *more],
-        guards=[guard_of(console)],
-        exception_handlers={Exception: lambda request, bad: problems.answer(console, request, bad)},
-        openapi_config=None,
-        request_max_body_size=FORM_BYTES_MAX,
-        logging_config=None,
-    )
+
+    @functools.cache
+    def app() -> ConsoleApp:
+        return ConsoleApp(
+            [*routes_of(console), *more],
+            guards=[guard_of(console)],
+            exception_handlers={
+                Exception: lambda request, bad: problems.answer(console, request, bad)
+            },
+            openapi_config=None,
+            request_max_body_size=FORM_BYTES_MAX,
+            logging_config=None,
+        )
+
     return [_entrance(app), _front_door()]
 
 
@@ -116,7 +126,7 @@ def routes_of(console: Console) -> list[HTTPRouteHandler]:
     return [*areas, _static(console), _nowhere()]
 
 
-def _entrance(app: ConsoleApp) -> ASGIRouteHandler:
+def _entrance(app: Callable[[], ConsoleApp]) -> ASGIRouteHandler:
     @asgi(PREFIX, is_mount=True, copy_scope=False)
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
         raw = scope["raw_path"].split(b"?")[0].decode("latin-1")
@@ -129,7 +139,7 @@ def _entrance(app: ConsoleApp) -> ASGIRouteHandler:
         below = raw if raw.startswith(_RAW_BELOW) else PREFIX + _below(scope["path"])
         inner["path"] = below.removeprefix(PREFIX)
         try:
-            await app(inner, receive, _dressed(send, inner))
+            await app()(inner, receive, _dressed(send, inner))
         finally:
             # For the metrics: the template, which has no ids, never the path.
             scope["path_template"] = PREFIX + (inner.get("path_template") or "/unknown")

@@ -6,14 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from litestar.response import Response
 
 from ocp_ingest.adapters.journal import Deriving
 from ocp_ingest.adapters.oidc import settings as oidc_settings
-from ocp_ingest.adapters.oidc.provider import Provider
 from ocp_ingest.adapters.passwords import Passwords
 from ocp_ingest.adapters.tokens.secrets import read_or_make, read_secret
 from ocp_ingest.config_checks import is_loopback
@@ -33,6 +32,9 @@ from ocp_ingest.entrypoints.console.sealing import KEY_CHARS_MIN, Seal
 from ocp_ingest.entrypoints.console.session import Sessions
 from ocp_ingest.reconcile.world import Stage2
 from ocp_ingest.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from ocp_ingest.adapters.oidc.provider import Provider
 
 KEY_FILE: Final = "console.key"
 _KEY_BYTES: Final = 32
@@ -147,9 +149,6 @@ def build(
     section = config.console
     seal = Seal(_key(config))
     cookies = Cookies(_is_secure(config))
-    provider = Provider(section.oidc, _redirect_uri(config), now_s) if (
-        oidc_settings.configured(section.oidc)
-    ) else None  # fmt: skip
     return Console(
         desk=desk, config=config, metrics=metrics or Metrics(), uri_of=uri_of,
         reconcile=reconcile, stage2=stage2,
@@ -160,9 +159,18 @@ def build(
             idle_s=section.session_idle_s, lasts_s=section.session_s, now_s=now_s,
         ),
         cookies=cookies, limits=Limits(), passwords=passwords or Passwords(),
-        provider=provider, deriving=Deriving.of(desk.world.settings), now_s=now_s,
+        provider=_provider(config, now_s), deriving=Deriving.of(desk.world.settings), now_s=now_s,
         channels=channels or Channels(), ring_bulk=ring_bulk,
     )  # fmt: skip
+
+
+def _provider(config: Config, now_s: Callable[[], float]) -> Provider | None:
+    if not oidc_settings.configured(config.console.oidc):
+        return None
+    # Its HTTP client is a tenth of a start, which most embedded deployments need not pay.
+    from ocp_ingest.adapters.oidc.provider import Provider
+
+    return Provider(config.console.oidc, _redirect_uri(config), now_s)
 
 
 def _key(config: Config) -> bytes:

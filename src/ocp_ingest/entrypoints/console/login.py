@@ -16,7 +16,6 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
 
-from ocp_ingest.adapters.oidc.provider import Begun
 from ocp_ingest.core.errors import Denied, OcpIngestError
 from ocp_ingest.desk import people
 from ocp_ingest.desk.ports import LocalUser
@@ -151,6 +150,9 @@ def _outside(console: Console) -> list[HTTPRouteHandler]:
     if provider is None:
         return []
     names = console.cookies
+
+    # Its HTTP client is no part of a start without a provider.
+    from ocp_ingest.adapters.oidc.provider import Begun
 
     @get("/login/start", opt=OPEN)
     async def start(request: AnyRequest) -> Response[bytes]:

@@ -14,14 +14,12 @@ import functools
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Response
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from markupsafe import Markup
 
 from ocp_ingest.core.errors import NotFound
@@ -29,6 +27,10 @@ from ocp_ingest.core.incident_words import meaning
 from ocp_ingest.core.incidents import INCIDENT_KINDS
 from ocp_ingest.entrypoints.console.deps import Console
 from ocp_ingest.entrypoints.console.page import AnyRequest, Visit, url, visit_of
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 INDEX: Final = "README"
 # The package's own copy, which a wheel has, else the checkout's.
@@ -111,6 +113,8 @@ def html_of(text: str) -> str:
 
 @functools.cache
 def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # no part of a start: runbooks are read when needed
+
     made = MarkdownIt("commonmark", {"html": False}).enable("table")
     made.add_render_rule("fence", _fence)
     made.add_render_rule("table_open", _fixed('<table class="data">\n'))
@@ -190,4 +194,6 @@ def _shown(href: str) -> str:
 
 
 def _text(text: str) -> list[Token]:
+    from markdown_it.token import Token
+
     return [Token("text", "", 0, content=text)] if text else []

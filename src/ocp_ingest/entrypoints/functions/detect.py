@@ -82,6 +82,6 @@ async def _measure(functions: Functions) -> None:
     from ocp_ingest.entrypoints.functions.gauges import emit, gauges
 
     try:
-        emit(await gauges(functions.runtime.world, functions.stage2.groups))
+        emit(await gauges(functions.runtime.desk, functions.stage2.groups))
     except OcpIngestError as failed:
         log().warning("detect.not_measured", code=failed.code, reason=failed.text)

@@ -4,9 +4,13 @@ Metric                    per        is
 OldestPendingAgeSeconds   ocp_group  how long the earliest open work has been due; 0 when none is
 PendingCalls              ocp_group  calls with open work, due or not
 IncidentsOpen             kind       open incidents; every kind each time, so that 0 is said too
-CallsInFlight, CallsLost  –          terms of the conservation law
+CallsInFlight             –          open calls whose recording is not stored
+CallsLost                 –          calls of the last DAYS_MAX days that are lost
 
 Dimensions are bounded: groups are configured, kinds are a closed set. Times are domain time.
+Nothing here costs by how many calls there ever were: what is open is read from its index, what is
+lost from counters of days. A day that leaves the last DAYS_MAX takes its losses along; by then
+OCP's retention has long been over for all of its calls.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ from typing import Final
 
 import msgspec
 
+from ocp_ingest.core.counting import DAYS_MAX, day_of
 from ocp_ingest.core.incidents import INCIDENT_KINDS
-from ocp_ingest.core.limits import SECOND_MS
+from ocp_ingest.core.limits import DAY_MS, SECOND_MS
+from ocp_ingest.desk.world import Desk
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.detect import UNKNOWN_GROUP
 
@@ -37,8 +43,9 @@ class Gauges(msgspec.Struct, frozen=True):
     values: dict[str, tuple[str, float]]
 
 
-async def gauges(world: World, groups: tuple[str, ...]) -> list[Gauges]:
+async def gauges(desk: Desk, groups: tuple[str, ...]) -> list[Gauges]:
     """Measures now. Raises Transient."""
+    world = desk.world
     waiting = await world.calls.pending_groups()
     named = list(dict.fromkeys((*groups, *sorted(waiting))))[:_GROUPS_MAX]
     measured = [await _group(world, group, waiting.get(group, 0)) for group in named]
@@ -48,12 +55,18 @@ async def gauges(world: World, groups: tuple[str, ...]) -> list[Gauges]:
         Gauges({"kind": kind}, {"IncidentsOpen": ("Count", counted[kind])})
         for kind in INCIDENT_KINDS
     ]
-    terms = await world.calls.counts()
+    in_flight = float(sum(await desk.figures.open_ages((), None)))
     calls = {
-        "CallsInFlight": ("Count", float(terms.get("in_flight", 0))),
-        "CallsLost": ("Count", float(terms.get("lost", 0))),
-    }
+        "CallsInFlight": ("Count", in_flight), "CallsLost": ("Count", await _lost(desk)),
+    }  # fmt: skip
     return [*measured, Gauges({}, calls)]
+
+
+async def _lost(desk: Desk) -> float:
+    now_ms = desk.world.clock.now_ms()
+    first = day_of(now_ms - (DAYS_MAX - 1) * DAY_MS)
+    counted = await desk.figures.days(first, day_of(now_ms))
+    return float(sum(figure.terms.get("lost", 0) for figure in counted))
 
 
 async def _group(world: World, group: str, waiting: int) -> Gauges:
