@@ -41,7 +41,7 @@ class TestSeeds:
     def test_nothing_is_lost_in_any_of_these(self, seed: int) -> None:
         ran = run(seed)
         assert ran.broken == ""
-        # In the dark a call may never be heard of; which ones, the law at the end says call by call.
+        # In the dark a call may never be heard of; which ones, the law at the end says of each.
         assert sum(ran.outcomes.values()) >= (1 if story_of(seed).dark else 100)
         assert "in_flight" not in ran.outcomes
         assert ran.checks > 1_000
