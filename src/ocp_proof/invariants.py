@@ -65,14 +65,16 @@ class Laws:
         self._routed: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self._acknowledged: set[tuple[str, str]] = set()
         self._received: dict[tuple[str, str, str], str] = {}
-        self.bytes_lost: set[str] = set()  # SHA-256 of bytes whose loss was journalled
+        # SHA-256 of bytes whose loss was journalled, or that somebody took.
+        self.bytes_lost: set[str] = set()
         self.acknowledged_bytes: dict[str, str] = {}  # SHA-256 -> call
         self.journal: dict[str, dict[str, bytes]] = {}
         self.records: dict[str, bytes] = {}
         self.buckets: dict[str, dict[str, Object]] = {}
         self.rejected: list[Kept] = []
         self.changed_ms: dict[str, int] = {}  # when the record of a call changed last
-        self.touched: set[str] = set()  # calls that a person had a say in
+        # Calls whose end is not what the ledger says: a person had a say, or bytes were taken.
+        self.touched: set[str] = set()
         self.checked = 0
 
     # -- the journal and what was said of it --------------------------------------------------
@@ -139,6 +141,13 @@ class Laws:
         """A message was answered with 4xx."""
         self.checked += 1
         law(any(kept.body == body for kept in self.rejected), "a refused message is no evidence")
+
+    def taken(self, sha256: str, may_come_again: Callable[[str, str], bool]) -> None:
+        """Somebody took an object of the landing store: what OCP has, must come again."""
+        self.bytes_lost.add(sha256)
+        for call_id, _, received in self._received:
+            if received == sha256 and not may_come_again(call_id, sha256):
+                self.touched.add(call_id)
 
     def has_bytes(self, sha256: str) -> bool:
         """Whether some object has these bytes."""

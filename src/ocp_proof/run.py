@@ -19,15 +19,16 @@ from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.core.access import Person
 from ocp_ingest.core.errors import OcpIngestError, Transient
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS
+from ocp_ingest.core.settings import LANDING
 from ocp_ingest.desk import bulk
 from ocp_ingest.ingest import operate
 from ocp_ingest.ingest.world import World
 from ocp_ingest.ports import CallQuery
 from ocp_proof import ending, readings
 from ocp_proof.bounds import Bounds
-from ocp_proof.chance import Chance, Name, Struck, is_troubled
+from ocp_proof.chance import Chance, Name, Struck, is_troubled, stream
 from ocp_proof.clock import Alarms, SimClock
-from ocp_proof.invariants import Laws
+from ocp_proof.invariants import Laws, Object
 from ocp_proof.law import BrokenLawError, law
 from ocp_proof.loop import DeadlockError, HotLoopError, SimLoop
 from ocp_proof.process import Process, Site
@@ -59,6 +60,10 @@ STEPS_MAX: Final = 20_000_000
 _RESTART_MS: Final = (1_000, 10 * 60_000)
 # So often a person asks for the same thing; a bad quarter of an hour is over by then.
 _ASKED_MAX: Final = 8
+# When an object vanishes: before it is told of, before it is looked at, before it is stored, or
+# while it waits for CDRs.
+_VANISH_STEPS: Final = (1, 2, 4, 8, 16)
+_VANISH_LATE: Final = 0.1
 _LOOK_MS: Final = 6 * HOUR_MS
 # Faults have stopped for so long: an open call that is overdue since then is stuck.
 _OVERDUE_MS: Final = 36 * HOUR_MS
@@ -154,6 +159,7 @@ class _Stage:
             self.state, self.book, self.settings, self.vendor, self.chance, story, self.bounds,
             recordings,
         )  # fmt: skip
+        self.vanishes = stream(story.seed, "vanishes")
         self.processes: list[Process] = []
         self.unheard = 0  # calls of which a dying process journalled the only message there was
 
@@ -169,7 +175,7 @@ class _Stage:
         state.alarms = Alarms(bounds.alarm_set)
         book.leases = Watched(bounds.lease)
         state.records = Watched(laws.record)
-        state.buckets = Buckets(laws.object)  # type: ignore[assignment] # its values are dicts too
+        state.buckets = Buckets(self._object)  # type: ignore[assignment] # its values are dicts too
         state.journal = _Journals(laws)
         book.jobs = Watched(bounds.job)
         book.open = OpenJobs(bounds.opened)
@@ -257,6 +263,31 @@ class _Stage:
         await asyncio.sleep(at_ms / 1000)
         for process in self.processes[:1]:
             process.kill()
+
+    def _object(self, bucket: str, key: str, before: Object | None, after: Object | None) -> None:
+        self.laws.object(bucket, key, before, after)
+        if bucket == LANDING and after is not None:
+            self._landed(key)
+
+    def _landed(self, key: str) -> None:
+        """A landing store that loses things loses this one some steps, or an hour, from now."""
+        if self.loop.now_ms >= CALM_MS or self.vanishes.random() >= self.story.vanishing:
+            return
+        if self.vanishes.random() < _VANISH_LATE:
+            self.loop.call_later(HOUR_MS / 1000, self._vanish, key, 0)
+        else:
+            self._vanish(key, self.vanishes.choice(_VANISH_STEPS))
+
+    def _vanish(self, key: str, steps: int) -> None:
+        if steps:
+            self.loop.call_soon(self._vanish, key, steps - 1)
+        elif (held := self.state.buckets[LANDING].pop(key, None)) is not None:
+            self.laws.taken(held[1], may_come_again=self._ocp_has)
+
+    def _ocp_has(self, call_id: str, sha256: str) -> bool:
+        """Whether OCP can give these bytes again, as soon as it is asked."""
+        has = self.truth.can_give(call_id, self.clock.now_ms() + END_MS - RETENTION_MS)
+        return has and not self.story.dark and self.truth.kept(call_id) == sha256
 
     async def _freeze(self, at_ms: int, for_ms: int) -> None:
         await asyncio.sleep(at_ms / 1000)

@@ -71,6 +71,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     outages_ms: tuple[tuple[int, int], ...]  # OCP's API is silent from, to
     dark: bool  # the last outage lasts until OCP's retention is over
     own_outages_ms: tuple[tuple[int, int, str], ...]  # a store of ours is silent: from, to, which
+    vanishing: float  # the share of what lands that the landing store loses, before CALM_MS
     kills_ms: tuple[int, ...]  # somebody kills a process, besides the crashes at effects
     freezes_ms: tuple[tuple[int, int], ...]  # a process stands still: at, for
     acts: tuple[tuple[int, Act, int], ...]  # when, what, on which call
@@ -129,6 +130,7 @@ def story_of(seed: int, calls: int = CALLS_MIN) -> Story:
         push_slowness=rng.choice((1, 1, 1, 60)),
         own_outages_ms=tuple((*_span(rng, _OWN_BEFORE_MS, _OWN_MS), rng.choice(_OWN))
                              for _ in range(rng.choice((0, 0, 1, 3)))),
+        vanishing=rng.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3, 0.9)),
     )  # fmt: skip
 
 

@@ -41,6 +41,13 @@ class Truth:
             return False
         return now_ms < self.gone_ms(call) - _SKEW_MS
 
+    def kept(self, call_id: str) -> str:
+        """The SHA-256 of the recording that OCP keeps, or ""."""
+        call = self._calls.get(call_id)
+        if call is None or call.recording is None:
+            return ""
+        return self._world.sounds.facts(call.recording, "ocp").sha256
+
     def had(self, call_id: str) -> bool:
         """Whether OCP ever recorded this call."""
         call = self._calls.get(call_id)

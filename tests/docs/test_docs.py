@@ -130,10 +130,10 @@ def test_every_command_and_option_exists(page: Path) -> None:
 
 def _follow(words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
-    if words[0].startswith("--"):
-        return
     while groups := getattr(command, "commands", None):
         assert words, f"{command.name} needs a command"
+        if words[0].startswith("--"):  # an option of a group
+            return
         assert words[0] in groups, f"ocp-ingest has no command {words[0]}"
         command, words = groups[words[0]], words[1:]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ocp_ingest.adapters.memory.faults import Kind
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.lifecycle import next_work, outcome
+from ocp_ingest.core.limits import HOUR_MS
 from ocp_ingest.core.settings import LANDING
 from tests.flow.stage import CALL_ID, Stage, dialog_end, dialog_start, tone
 
@@ -40,6 +42,26 @@ async def test_between_validation_and_storing(harm: object) -> None:
     await stage.drain()  # inspected; validation waits for the CDR End
     await stage.send(dialog_end())
     await _harmed(stage, harm)
+
+
+@HARMS
+async def test_after_the_copy_and_before_it_was_told(harm: object) -> None:
+    """The copy is the recording: nothing is lost, and nobody is asked again."""
+    assert callable(harm)
+    stage = Stage()
+    await stage.send(dialog_start(), dialog_end())
+    stage.faults.plan("RecordingStore.put_once", Kind.LOST)
+    await stage.upload(AUDIO)
+    await stage.drain()
+    assert outcome(await stage.call(), stage.settings.policy) is None
+    assert list(stage.objects("lob-banking").values()) == [AUDIO]
+    harm(stage)
+    stage.clock.advance(HOUR_MS)
+    await stage.drain()
+    done = outcome(await stage.call(), stage.settings.policy)
+    assert done is not None
+    assert done.outcome == "stored"
+    assert await stage.world.incidents.incidents() == []
 
 
 async def _harmed(stage: Stage, harm: object) -> None:

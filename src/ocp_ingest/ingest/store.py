@@ -59,7 +59,9 @@ async def store(world: World, call: Call, work: Work) -> Call:
             LANDING, version.at_hand, place.bucket, place.key, work.sha256
         )
     except (NotFound, Damaged) as gone:
-        return await landing_lost(world, call, work, gone.text)
+        # What is gone may have been copied by an earlier try that died before it said so.
+        if not await _stands(world, place, work.sha256):
+            return await landing_lost(world, call, work, gone.text)
     except Conflict as conflict:
         text = "Another object stands at a recording's key."
         await tell.people(world, "object_conflict", text, calls=[call.call_id])
@@ -83,6 +85,14 @@ async def store(world: World, call: Call, work: Work) -> Call:
     # Only now are the bytes in two places; a crash before this leaves an orphan for the sweeper.
     await world.recordings.delete(LANDING, version.at_hand)
     return done
+
+
+async def _stands(world: World, place: Place, sha256: str) -> bool:
+    """Whether these very bytes, read back, are at the pinned place."""
+    try:
+        return await world.recordings.hash(place.bucket, place.key) == sha256
+    except NotFound:
+        return False
 
 
 def _metadata(call: Call, work: Work, version: Version, place: Place) -> dict[str, Any]:
