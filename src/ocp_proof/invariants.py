@@ -118,6 +118,7 @@ class Laws:
         )
         assert body is not None
         self._acknowledged.add((call_id, event_id))
+        law(call_id in self.records, f"{call_id}: the acknowledged event {event_id} has no record")
         call = CALLS(call_id, self.records[call_id])
         law(
             merge(call, _EVENT.decode(body)) == call,
