@@ -52,10 +52,10 @@ _WATERMARK_MS: Final = 2 * HOUR_MS  # OCP's own advice for data of its warehouse
 _HOURS_MAX: Final = 48  # OCP refuses longer windows
 # POSTs of one job: the wait for somebody else's export ends by time, not by number.
 _CREATES_MAX: Final = 600
-# A completed export whose list can't be read is asked on for until its data are no longer to be had,
-# 20 hours, with pauses of up to 15 minutes, half of that on average: 160 times, and by chance more.
-# One that runs, every few minutes, by the hour; a worker that falls silent is followed by another;
-# so is each runner, under a new fence.
+# A completed export whose list can't be read is asked on for until its data are gone, 20 hours,
+# with pauses of up to 15 minutes, half of that on average: 160 times, and by chance more. One that
+# runs, every few minutes, by the hour; a worker that falls silent is followed by another; so is
+# each runner, under a new fence.
 _TRIES_MAX: Final = 220
 
 
