@@ -44,10 +44,11 @@ from ocp_sim import platform as sim
 
 # The clocks of two processes differ by no more in any story.
 _SKEW_MS: Final = 2 * MINUTE_MS
-# Messages of one call: one waits; each of its four pushes, repeated four times at most, and each of
-# the eight times that a person asks, may leave one that a worker who is paused, or whose answer
-# was lost, holds until its lease is over.
-_MESSAGES_PER_CALL: Final = 1 + 4 * 4 + 8
+# Messages of one call: one waits; each of its four pushes, repeated four times at most, each of the
+# eight times that a person asks, and each of the four times that one of three processes puts an
+# overdue call within an hour (ingest.again), may leave one that a worker who is paused, or whose
+# answer was lost, holds until its lease is over.
+_MESSAGES_PER_CALL: Final = 1 + 4 * 4 + 8 + 4 * 3
 _WATERMARK_MS: Final = 2 * HOUR_MS  # OCP's own advice for data of its warehouse
 _HOURS_MAX: Final = 48  # OCP refuses longer windows
 # POSTs of one job: the wait for somebody else's export ends by time, not by number.

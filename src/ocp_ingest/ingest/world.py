@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ocp_ingest.core.settings import Settings
+from ocp_ingest.ingest.again import Again
 from ocp_ingest.ports import (
     CallStore,
     Clock,
@@ -30,3 +31,4 @@ class World:
     queue: WorkQueue
     timetable: Timetable
     chance: Callable[[], float]  # 0 ≤ x < 1, for jitter only; seeded in tests
+    again: Again = field(default_factory=Again)  # of this process alone

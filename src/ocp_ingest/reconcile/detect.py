@@ -208,9 +208,7 @@ async def _sort(
 ) -> None:
     """Does the first thing that is due; what follows from it is due at the next look."""
     ready = due(call, world.settings.policy, now_ms)
-    if any(work.action in STEPS for work in ready):
-        await tell.workers(world, call.call_id)
-        found.resumed += 1
+    await _resume(world, call, ready, found, now_ms)
     for work in ready:
         if _closes(work):
             # A crash may have left the record behind its journal, and the sender may never have
@@ -223,6 +221,18 @@ async def _sort(
             found.closed[name] = found.closed.get(name, 0) + 1
             return
     _add_asks(world, call, ready, groups, found.asks)
+
+
+async def _resume(
+    world: World, call: Call, ready: Sequence[Work], found: Detected, now_ms: int
+) -> None:
+    """Queues a call with a step that is overdue, unless it was done a while ago (ingest.again)."""
+    steps = [work.at_ms for work in ready if work.action in STEPS]
+    if not steps or not world.again.may(call.call_id, min(steps), now_ms):
+        return
+    await tell.workers(world, call.call_id)
+    world.again.put(call.call_id, min(steps), now_ms, world.settings.limits.step_lease_ms)
+    found.resumed += 1
 
 
 def _closes(work: Work) -> bool:
