@@ -14,9 +14,16 @@ import pytest
 from ocp_ingest.adapters.embedded.disk import TEMPORARY
 from ocp_ingest.adapters.embedded.file_system import FileSystem
 from ocp_ingest.adapters.embedded.recording_store import LATER_NICE, EmbeddedRecordingStore
-from ocp_ingest.adapters.embedded.upload import BEGIN_BYTES, BLOCK_BYTES_MAX, Room
+from ocp_ingest.adapters.embedded.upload import (
+    BEGIN_BYTES,
+    BLOCK_BYTES_MAX,
+    BLOCK_BYTES_MIN,
+    BLOCKS_BYTES_MAX,
+    BUSY_S,
+    REST_STEPS,
+    Room,
+)
 from ocp_ingest.core.errors import OcpIngestError, Terminal
-from ocp_ingest.core.limits import BLOCK_BYTES
 from tests.contracts.forgetful_disk import ForgetfulDisk
 from tests.contracts.forgetful_site import ROOT, Site, sha
 
@@ -95,7 +102,9 @@ class TestUpload:
         store = EmbeddedRecordingStore(tmp_path / "r")
         assert Room().block_bytes == BLOCK_BYTES_MAX
         uploads = [await store.begin() for _ in range(200)]
-        assert store._room.block_bytes == BLOCK_BYTES
+        assert store._room.block_bytes == BLOCKS_BYTES_MAX // 200
+        uploads += [await store.begin() for _ in range(100)]
+        assert store._room.block_bytes == BLOCK_BYTES_MIN
         for upload in uploads:
             await upload.abort()
         assert store._room.uploads == 0
@@ -115,10 +124,10 @@ class TestUpload:
         store = EmbeddedRecordingStore(tmp_path / "r", files=Deaf())
         body = os.urandom(1024 * 1024)
         upload = await store.begin()
-        for _ in range(17):
+        for _ in range(5):
             await upload.write(body)
         landed = await upload.commit()
-        assert await store.hash("landing", landed.key) == sha(body * 17) == landed.sha256
+        assert await store.hash("landing", landed.key) == sha(body * 5) == landed.sha256
         assert hints == [0, BEGIN_BYTES]
         await asyncio.to_thread(store.close)
 

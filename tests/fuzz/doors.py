@@ -19,7 +19,7 @@ from ocp_ingest.adapters.memory.state import MemoryState
 from ocp_ingest.adapters.tokens.setup import authority
 from ocp_ingest.entrypoints.api.app import create_app
 from ocp_ingest.entrypoints.api.deps import Deps
-from ocp_ingest.entrypoints.api.inbound import Inbound
+from ocp_ingest.entrypoints.api.inbound import Inbound, Patience
 from ocp_ingest.entrypoints.api.problems import Answer, problem
 from ocp_ingest.entrypoints.api.recordings import take_recording
 from tests.doors.kit import NOW_MS, WatchedStore, config_of, memory_world
@@ -85,7 +85,7 @@ class Sites:
             "method": "POST", "query_string": b"",
             "headers": list({**self.headers, **headers}.items()),
         }  # fmt: skip
-        request = Inbound(scope, receive, IDLE_S)
+        request = Inbound(scope, receive, Patience(IDLE_S))
         try:
             return await take_recording(site.deps, request)
         except Exception as bad:

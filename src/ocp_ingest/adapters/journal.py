@@ -29,8 +29,8 @@ from ocp_ingest.core.lifecycle import (
     CallPolicy,
     closing,
     current,
+    ended,
     next_work,
-    outcome,
     stage,
     start_ms,
 )
@@ -123,12 +123,12 @@ def derive(call: Call, deriving: Deriving) -> Row:
     """The index columns that a record has under a policy and routing rules."""
     policy = deriving.policy
     work = next_work(call, policy)
-    ended = None if work else outcome(call, policy)  # open work means that there is no outcome
+    done = None if work else ended(call)  # open work means that there is no outcome
     return Row(
         ocp_group=call.get("ocp_group") or "",
         lob=deriving.lob_of(call),
         stage=stage(call),
-        outcome=ended.outcome if ended else ("none" if work else ""),
+        outcome=done.outcome if done else ("none" if work else ""),
         started_at=start_ms(call),
         pend_at=work.at_ms if work else None,
         problems=problem_codes(call),
@@ -144,13 +144,15 @@ def problem_codes(call: Call) -> tuple[str, ...]:
     """What is wrong with a call, as codes, sorted: of its recordings as people are shown them
     (core.view), and why it was closed; at most PROBLEMS_MAX, errors before warnings.
     """
+    if not call.recordings and not call.closings:
+        return ()
     found = [
         problem for dialog_id, recording in call.recordings.items() if _has_problems(recording)
         for problem in problems(shown(call, dialog_id, recording)[1])
     ]  # fmt: skip
     found.sort(key=lambda problem: (problem["severity"] != "error", str(problem["code"])))
-    ended = _standing_closing(call)
-    codes = dict.fromkeys([ended.code] if ended is not None and ended.code else [])
+    held = _standing_closing(call)
+    codes = dict.fromkeys([held.code] if held is not None and held.code else [])
     codes.update(dict.fromkeys(str(problem["code"]) for problem in found))
     return tuple(sorted(list(codes)[:PROBLEMS_MAX]))
 

@@ -361,15 +361,19 @@ _MERGES: Final = {
 
 def flags(call: Call) -> dict[str, int | None]:
     """The six flags, each an epoch time in ms or None, in the order of FLAGS."""
+    regs = call.regs
+    held = {name: None if (reg := regs.get(name)) is None else reg[3] for name in _SAID}
+    if not call.recordings:
+        return held | _NOTHING_CAME
     roots = [call.recordings.get(d, _NO_RECORDING) for d in (call.call_id, *call.roots)]
     versions = [v for root in roots for v in root.versions.values()]
     received = [v.received_at_ms for v in versions if v.received_at_ms]
     valid = [d.at_ms for v in versions for d in v.verdicts.values() if d.valid]
-    return {
-        "call_started": call.get("call_started"),
-        "ivr_ended": call.get("ivr_ended"),
-        "call_ended": call.get("call_ended"),
-        "file_received": min(received, default=None),
-        "post_processed": min(valid, default=None),
-        "stored": min((r.stored.at_ms for r in roots if r.stored), default=None),
-    }
+    held["file_received"] = min(received, default=None)
+    held["post_processed"] = min(valid, default=None)
+    held["stored"] = min((r.stored.at_ms for r in roots if r.stored), default=None)
+    return held
+
+
+_SAID: Final = FLAGS[:3]  # by registers; the others by recordings
+_NOTHING_CAME: Final[dict[str, int | None]] = dict.fromkeys(FLAGS[3:])

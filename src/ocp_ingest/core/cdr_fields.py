@@ -31,6 +31,8 @@ def short(text: str) -> str:
 
 def lookup_path(body: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, or None."""
+    if "." not in path:
+        return body.get(path)
     value: Any = body
     for step in _steps(path):
         if not isinstance(value, dict):

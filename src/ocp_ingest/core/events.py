@@ -79,19 +79,26 @@ def canonical_hash(value: object) -> str:
     return hashlib.sha256(_ENCODER.encode(value)).hexdigest()
 
 
-def canonical_bytes(event: Event) -> bytes:
+def canonical_data(event: Event) -> bytes:
+    """What an event says, as canonical JSON."""
+    return _ENCODER.encode(event.data)
+
+
+def canonical_bytes(event: Event, data: bytes | None = None) -> bytes:
     """All that an event says, without when and how we heard of it, as canonical JSON.
 
     [call id, event id, kind, time in ms, key time in ms, data, SHA-256 of the raw bytes or ""].
+    `data` is `canonical_data` of the event, where it is at hand.
     """
-    head = [event.call_id, event.event_id, event.kind, event.at_ms, event.key_at_ms, event.data]
+    said = event.data if data is None else msgspec.Raw(data)
+    head = [event.call_id, event.event_id, event.kind, event.at_ms, event.key_at_ms, said]
     raw = hashlib.sha256(event.raw).hexdigest() if event.raw else ""
     return _ENCODER.encode([*head, raw])
 
 
-def content_hash(event: Event) -> str:
-    """SHA-256 (hex) of an event's canonical bytes."""
-    return hashlib.sha256(canonical_bytes(event)).hexdigest()
+def content_hash(event: Event, data: bytes | None = None) -> str:
+    """SHA-256 (hex) of an event's canonical bytes; `data` as there."""
+    return hashlib.sha256(canonical_bytes(event, data)).hexdigest()
 
 
 def vendor_event_id(kind: str, message_type: str, ident: str, at_ms: int, body_hash: str) -> str:

@@ -130,7 +130,13 @@ class Outcome(msgspec.Struct, frozen=True):
 def stage(call: Call) -> str:
     """The last flag that is set, in the order of FLAGS; a key of STAGES."""
     held = flags(call)
-    return next((flag for flag in reversed(FLAGS) if held[flag] is not None), "unannounced")
+    for flag in _LAST_FLAG_FIRST:
+        if held[flag] is not None:
+            return flag
+    return "unannounced"
+
+
+_LAST_FLAG_FIRST: Final = FLAGS[::-1]
 
 
 def start_ms(call: Call) -> int:
@@ -198,22 +204,30 @@ def missing_cdrs(call: Call) -> tuple[str, ...]:
     started = call.regs.get("call_started")
     lacks_start = started is None or started[0] != 0
     lacks_end = call.get("call_ended") is None
+    if not lacks_start and not lacks_end:
+        return ()
     return ("dialog_start",) * lacks_start + ("dialog_end",) * lacks_end
 
 
 def misses(call: Call, data_type: str) -> int:
     """How many exports, in this epoch, were asked for a data type and did not hold it."""
+    if not call.exports:
+        return 0
     return sum(export.found.get(data_type) is False for export in _answered(call))
 
 
 def _answered(call: Call) -> list[Export]:
     """The exports that were answered in this epoch."""
+    if not call.exports:
+        return []
     since_ms = call.epoch_at_ms
     return [e for e in call.exports.values() if e.answered_at_ms > since_ms]
 
 
 def closing(call: Call) -> Closing | None:
     """The closing that stands in this epoch: the earliest one."""
+    if not call.closings:
+        return None
     announced = call.get("seen") is not None
     held = [
         c for c in call.closings.values()
@@ -240,7 +254,7 @@ def works(call: Call, policy: CallPolicy) -> list[Work]:
     standing = _Standing(
         denied=denied,
         closed=not hopeful and closing(call) is not None,
-        given_up=any(a.kind == "given_up" and a.epoch == call.epoch for a in call.acts.values()),
+        given_up=bool(call.acts) and _given_up(call),
     )
     found: list[Work] = []
     for dialog_id in sorted(call.recordings):
@@ -250,6 +264,11 @@ def works(call: Call, policy: CallPolicy) -> list[Work]:
         if not standing.given_up and not denied:
             found += _cdr_works(call, policy)
     return found
+
+
+def _given_up(call: Call) -> bool:
+    epoch = call.epoch
+    return any(a.kind == "given_up" and a.epoch == epoch for a in call.acts.values())
 
 
 def _recording_works(
@@ -300,6 +319,8 @@ def _unsettled(call: Call, policy: CallPolicy) -> tuple[str, ...]:
 
 def _denied(call: Call, policy: CallPolicy) -> bool:
     """A recording came for a call that no CDR and no export of its hours knows of."""
+    if not call.exports and policy.cdr_misses_max > 0:
+        return False  # most calls: OCP was never asked for them
     unannounced = call.get("seen") is None
     # What was judged valid or released goes its way to the end, whatever OCP says by then.
     undecided = call.root.progress < PROGRESS_VALID and not call.released(call.root_dialog_id)
@@ -308,14 +329,16 @@ def _denied(call: Call, policy: CallPolicy) -> bool:
 
 def _audio_works(call: Call, policy: CallPolicy, denied: bool) -> list[Work]:
     root_id = call.root_dialog_id
-    if call.root.stored is not None:
+    root = call.recordings.get(root_id)
+    if root is not None and root.stored is not None:
         return []
     if denied:
         return [Work("close_quarantined", _last_answer(call), DENIED, root_id)]
-    if current(call, root_id) is not None:
-        return []
-    if any(v.received_at_ms for v in call.root.versions.values()):
-        return _bad_works(call, policy)
+    if root is not None:
+        if current(call, root_id) is not None:
+            return []
+        if any(v.received_at_ms for v in root.versions.values()):
+            return _bad_works(call, policy)
     absent = absence(call, policy)
     if absent is not None:
         return [Work("close_absent", _quiet_at(call, policy), absent, root_id)]
@@ -385,13 +408,15 @@ def _cdr_works(call: Call, policy: CallPolicy) -> list[Work]:
 def _ask(call: Call, policy: CallPolicy, needs: tuple[str, ...], code: str) -> list[Work]:
     if not policy.export_enabled:
         return []
-    tries = [_tries(call, need) for need in needs]
-    tried = min(map(len, tries))
-    last_try = max((e.answered_at_ms for held in tries for e in held), default=0)
+    tried, last_try = 0, 0
+    if call.exports:
+        tries = [_tries(call, need) for need in needs]
+        tried = min(map(len, tries))
+        last_try = max((e.answered_at_ms for held in tries for e in held), default=0)
     at_ms = eligible_at(
         start_ms(call), call.get("call_ended"), tried, policy.stage2, last_try_ms=last_try or None
     )
-    retried = [a.at_ms for a in call.acts.values() if a.kind == "retried"]
+    retried = call.acts and [a.at_ms for a in call.acts.values() if a.kind == "retried"]
     if retried and max(retried) > last_try:
         at_ms = min(at_ms, max(retried))
     return [Work("ask_export", at_ms, code, needs=needs, misses=tried)]
@@ -418,14 +443,26 @@ def due(call: Call, policy: CallPolicy, now_ms: int) -> list[Work]:
 
 def next_work(call: Call, policy: CallPolicy) -> Work | None:
     """The earliest open work, or None."""
-    return min(
-        works(call, policy), key=lambda w: (w.at_ms, w.action, w.dialog_id, w.needs), default=None
-    )
+    found = works(call, policy)
+    if len(found) < 2:
+        return found[0] if found else None
+    return min(found, key=_by_time)
+
+
+def _by_time(work: Work) -> tuple[int, str, str, tuple[str, ...]]:
+    return work.at_ms, work.action, work.dialog_id, work.needs
 
 
 def outcome(call: Call, policy: CallPolicy) -> Outcome | None:
     """Why the call needs no more work; None while it does, or while nothing is known of it."""
     if not call.evidenced or works(call, policy):
+        return None
+    return ended(call)
+
+
+def ended(call: Call) -> Outcome | None:
+    """The outcome of a call that is known to have no open work; see `outcome`."""
+    if not call.evidenced:
         return None
     place = call.root.stored
     if place is not None:

@@ -188,10 +188,13 @@ def _sets(message: _Message, mapping: VendorMapping, context: Context) -> dict[s
     end_ms = time_ms + (duration or 0) if kind in mapping.time_is_start else time_ms
     # The earliest vendor time of all: the best hint of the start until a CDR of the root comes.
     sets: dict[str, list[Any]] = {"seen": [0, time_ms]}
-    for fact, at_ms in (("call_started", time_ms), ("ivr_ended", end_ms), ("call_ended", end_ms)):
-        priority = _selected(getattr(mapping, fact), kind, message.root)
+    for flag, selectors, at_ms in (
+        ("call_started", mapping.call_started, time_ms), ("ivr_ended", mapping.ivr_ended, end_ms),
+        ("call_ended", mapping.call_ended, end_ms),
+    ):  # fmt: skip
+        priority = _selected(selectors, kind, message.root)
         if priority is not None:
-            sets[fact] = [priority, at_ms]
+            sets[flag] = [priority, at_ms]
     _set_group(sets, body, context)
     if kind == "ivr_end":
         _set_ivr_end(sets, body, duration, mapping)
@@ -220,8 +223,10 @@ def _set_group(sets: dict[str, list[Any]], body: Mapping[str, Any], context: Con
 
 def said_group(in_message: str | None, context: Context) -> list[Any] | None:
     """The OCP group as [priority, name]: the message's, the URL's, the client's, the default."""
+    if in_message:
+        return [0, short(in_message)]
     candidates = (
-        in_message, context.ocp_group_url, context.ocp_group_client, context.ocp_group_default,
+        None, context.ocp_group_url, context.ocp_group_client, context.ocp_group_default,
     )  # fmt: skip
     return next(([rank, short(group)] for rank, group in enumerate(candidates) if group), None)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -50,21 +50,43 @@ def pending(
     connection: apsw.Connection, until_ms: int, limit: int, ocp_group: str | None,
     after: Pending | None,
 ) -> list[Pending]:  # fmt: skip
-    """Due calls, earliest first, from the partial index alone."""
-    wheres = ["pend_at IS NOT NULL", "pend_at <= ?"]
-    values: list[Any] = [until_ms]
-    if ocp_group is not None:
-        wheres.append("ocp_group = ?")
-        values.append(ocp_group)
-    if after is not None:
-        wheres.append("(pend_at, call_id) > (?, ?)")
-        values += [after.at_ms, after.call_id]
-    index = "call_pending" if ocp_group is None else "call_pending_group"
-    sql = (
-        f"SELECT call_id, ocp_group, pend_at FROM call INDEXED BY {index} "  # noqa: S608
-        f"WHERE {' AND '.join(wheres)} ORDER BY pend_at, call_id LIMIT ?"
-    )
-    return [Pending(*columns) for columns in rows(connection, sql, (*values, limit))]
+    """Due calls, earliest first: the merge of what each OCP group has, by its index alone."""
+    place = None if after is None else (after.at_ms, after.call_id)
+    with snapshot(connection):
+        groups = pending_groups(connection) if ocp_group is None else [ocp_group]
+        due = heapq.merge(*(_due(connection, group, until_ms, place) for group in groups))
+        return [Pending(call_id, group, at_ms) for at_ms, call_id, group in islice(due, limit)]
+
+
+_PENDING: Final = "call INDEXED BY call_pending_group WHERE pend_at IS NOT NULL AND ocp_group"
+
+
+def pending_groups(connection: apsw.Connection) -> Iterator[str]:
+    """The OCP groups with open work, in order, each found by one step into the index."""
+    sql = f"SELECT ocp_group FROM {_PENDING} {{}} ? ORDER BY ocp_group LIMIT 1"  # noqa: S608
+    group = value(connection, sql.format(">="), ("",))
+    while group is not None:
+        yield group
+        group = value(connection, sql.format(">"), (group,))
+
+
+def _due(
+    connection: apsw.Connection, group: str, until_ms: int, after: tuple[int, str] | None
+) -> Iterator[tuple[int, str, str]]:
+    """What is due in one group, as (when, call, group) in order; a few at first."""
+    select = f"SELECT pend_at, call_id, ocp_group FROM {_PENDING}=? AND pend_at <= ?"  # noqa: S608
+    order = "ORDER BY pend_at, call_id LIMIT ?"
+    size = _READ_FIRST
+    while True:
+        if after is None:
+            found = rows(connection, f"{select} {order}", (group, until_ms, size))
+        else:
+            sql = f"{select} AND (pend_at, call_id) > (?, ?) {order}"
+            found = rows(connection, sql, (group, until_ms, *after, size))
+        yield from ((at_ms, call_id, ocp_group) for at_ms, call_id, ocp_group in found)
+        if len(found) < size:
+            return
+        after, size = (found[-1][0], found[-1][1]), _READ_MORE
 
 
 def page(connection: apsw.Connection, query: CallQuery) -> tuple[list[bytes], str | None]:

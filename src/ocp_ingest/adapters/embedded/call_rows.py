@@ -12,11 +12,13 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Collection
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
 
+from ocp_ingest.adapters.embedded.asking import asking, rows_of
 from ocp_ingest.adapters.embedded.database import change, row, value
 from ocp_ingest.adapters.journal import Row, standing_of
 from ocp_ingest.core.call import Call
@@ -109,13 +111,25 @@ class Tally:
             bits ^= bit
 
 
+_HELD: Final = asking(f"SELECT call_id, {COLUMNS}, record FROM call WHERE call_id IN (?)")  # noqa: S608
+
+
 def held(connection: apsw.Connection, call_id: str) -> Held | None:
     """The row of a call, or None."""
-    sql = f"SELECT {COLUMNS}, record FROM call WHERE call_id=?"  # noqa: S608 - constants
-    found = row(connection, sql, (call_id,))
-    if found is None:
-        return None
-    ocp_group, lob, stage, outcome, started_at, pend_at, problems, counted, record = found
+    found = row(connection, _HELD[1], (call_id,))
+    return None if found is None else _held(found)
+
+
+def held_all(connection: apsw.Connection, call_ids: Collection[str]) -> dict[str, Held]:
+    """The rows of those calls that have one."""
+    found: dict[str, Held] = {}
+    for columns in rows_of(connection, _HELD, call_ids):
+        found[columns[0]] = _held(columns)
+    return found
+
+
+def _held(columns: tuple[Any, ...]) -> Held:
+    _, ocp_group, lob, stage, outcome, started_at, pend_at, problems, counted, record = columns
     codes = tuple(problems.split(_LINE)) if problems else ()
     held_row = Row(ocp_group, lob, stage, outcome, started_at, pend_at, codes)
     return Held(held_row, counted, record)
@@ -128,6 +142,8 @@ def put(
     counted = counted_of(call, derived)
     _write(connection, values(call, derived, counted), derived, before)
     tally.move(before, derived, counted)
+    if not derived.problems and (before is None or not before.row.problems):
+        return
     old = problem_rows(call.call_id, before.row) if before is not None else []
     new = problem_rows(call.call_id, derived)
     for gone in old:
@@ -200,7 +216,7 @@ def values(call: Call, derived: Row, counted: int) -> tuple[str | int | bytes | 
 def counted_of(call: Call, derived: Row) -> int:
     """The terms that a record counts in, as bits by their place in TERMS; 0: none."""
     found = standing_of(call, derived)
-    return 0 if found is None else sum(_BITS[term] for term in found.terms)
+    return 0 if found is None else sum(map(_BITS.__getitem__, found.terms))
 
 
 def terms_of(counted: int) -> list[str]:

@@ -9,12 +9,15 @@ Rules
 4. When policy or routing rules differ from those that derived the columns, `open` derives them
    anew, in batches; what was begun goes on after a stop. A file of an older program, which has no
    counters yet, gets them in the same way.
+5. What several callers append at once is taken in one operation: a row is read, derived and
+   written once, however many events of its call there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final, Literal
 
 import apsw
@@ -48,6 +51,14 @@ ON CONFLICT (kind, ident) DO UPDATE SET at_ms=excluded.at_ms, call_id=excluded.c
 WHERE (excluded.at_ms, excluded.call_id) < (lookup.at_ms, lookup.call_id)
 """
 
+# Kind of a look-up -> register that says it, in every message that says either.
+_SAID_BY: Final = {
+    "dialog": "root_dialog_id", "session": "session_id", "connection": "connection_id",
+}  # fmt: skip
+
+# (kind, id) -> the time of the message that says it, and its call.
+Names = dict[tuple[str, str], tuple[int, str]]
+
 
 class EmbeddedCallStore:
     """See ocp_ingest.ports.CallStore."""
@@ -71,13 +82,11 @@ class EmbeddedCallStore:
         if not events:
             return []
         taken = list(events)
-        return await self._database.write(
-            lambda connection: self._append(connection, taken), weight=len(taken)
-        )
+        return await self._database.write_together(self._append_all, taken, weight=len(taken))
 
     async def load(self, call_id: str) -> Call | None:
         """The record, or None."""
-        return self._database.read_now(lambda connection: self._record(connection, call_id)[1])
+        return self._database.read_now(lambda connection: self._held(connection, call_id)[1])
 
     async def journal(self, call_id: str) -> list[Event]:
         """All events of a call, decrypted."""
@@ -131,30 +140,49 @@ class EmbeddedCallStore:
 
     # -- operations of the writer -------------------------------------------------------------
 
+    def _append_all(
+        self, connection: apsw.Connection, requests: list[list[Event]]
+    ) -> list[list[Appended]]:
+        """Rule 5."""
+        answers = iter(self._append(connection, [event for each in requests for event in each]))
+        return [list(islice(answers, len(events))) for events in requests]
+
     def _append(self, connection: apsw.Connection, events: list[Event]) -> list[Appended]:
-        before: dict[str, tuple[Held | None, Call | None]] = {}
-        calls: dict[str, Call] = {}
+        taking = self._taking(connection, dict.fromkeys(event.call_id for event in events))
+        names: Names = {}
         answers = []
         for event in events:
-            call_id = event.call_id
-            if call_id not in calls:
-                held, record, readable = self._record(connection, call_id)
-                before[call_id] = held, record if readable else None
-                calls[call_id] = record or new(call_id)
-            standing, is_new = self._journal(connection, event, calls[call_id])
-            calls[call_id] = merge(calls[call_id], standing)
-            answers.append(Appended(standing, is_new, calls[call_id]))
-        for call_id, call in calls.items():
-            held, record = before[call_id]
-            if call != record:
-                call_rows.put(connection, call, derive(call, self._deriving), held, self._tally)
+            call = taking[event.call_id]
+            standing, is_new = self._journal(connection, event, call, names)
+            call.now = merge(call.now, standing)
+            answers.append(Appended(standing, is_new, call.now))
+        if names:
+            connection.executemany(_LOOKUP, [(*name, *whose) for name, whose in names.items()])
+        for call in taking.values():
+            if call.now != call.before:
+                derived = derive(call.now, self._deriving)
+                call_rows.put(connection, call.now, derived, call.held, self._tally)
         return answers
 
-    def _journal(self, connection: apsw.Connection, event: Event, call: Call) -> tuple[Event, bool]:
+    def _taking(self, connection: apsw.Connection, call_ids: Collection[str]) -> dict[str, _Taking]:
+        """Calls as they are held; the journal is asked of those that have no row."""
+        held = call_rows.held_all(connection, call_ids)
+        fresh = [call_id for call_id in call_ids if call_id not in held]
+        opened = journal_rows.opened(connection, fresh)
+        taking = {}
+        for call_id in call_ids:
+            row = held.get(call_id)
+            record, readable = self._record(connection, call_id, row)
+            before = record if readable else None
+            taking[call_id] = _Taking(row, before, record or new(call_id), call_id in opened)
+        return taking
+
+    def _journal(
+        self, connection: apsw.Connection, event: Event, call: _Taking, names: Names
+    ) -> tuple[Event, bool]:
         # Nearly every event is new: what stands is asked only of those that are not.
-        opens = _opens(connection, event, call)
-        if journal_rows.insert(connection, self._vault, event, opens):
-            _look_up(connection, event)
+        if journal_rows.insert(connection, self._vault, event, call.opens(event)):
+            _name(names, event, call.now)
             return event, True
         settled = settle(
             event,
@@ -162,29 +190,35 @@ class EmbeddedCallStore:
             lambda event_id: journal_rows.variants(connection, event.call_id, event_id),
         )
         if settled.new:
-            opens = _opens(connection, settled.event, call)
+            opens = call.opens(settled.event)
             journal_rows.insert(connection, self._vault, settled.event, opens)
-            _look_up(connection, settled.event)
+            _name(names, settled.event, call.now)
         if settled.refused:
             add_count(connection, VARIANTS_REFUSED, 1)
         return settled.event, settled.new
 
     def _record(
-        self, connection: apsw.Connection, call_id: str
-    ) -> tuple[Held | None, Call | None, bool]:
-        """The row, the record, and whether it could be read; if not, the journal gives it."""
-        held = call_rows.held(connection, call_id)
+        self, connection: apsw.Connection, call_id: str, held: Held | None
+    ) -> tuple[Call | None, bool]:
+        """The record of a row, and whether it could be read; if not, the journal gives it."""
         if held is None:
-            return None, None, True
+            return None, True
         call = call_rows.readable(held)
         if call is not None:
-            return held, call, True
+            return call, True
         log().error("record.unreadable", call_id=call_id)
-        return held, fold(call_id, journal_rows.read(connection, self._vault, call_id)), False
+        return fold(call_id, journal_rows.read(connection, self._vault, call_id)), False
+
+    def _held(
+        self, connection: apsw.Connection, call_id: str
+    ) -> tuple[Held | None, Call | None, bool]:
+        """The row of a call, and what `_record` says of it."""
+        held = call_rows.held(connection, call_id)
+        return held, *self._record(connection, call_id, held)
 
     def _rebuild(self, connection: apsw.Connection, call_id: str) -> bool:
         events = journal_rows.read(connection, self._vault, call_id)
-        held, record, readable = self._record(connection, call_id)
+        held, record, readable = self._held(connection, call_id)
         before, tally = connection.total_changes(), Tally()
         if not events:
             if held is not None:
@@ -220,7 +254,7 @@ class EmbeddedCallStore:
         sql = "SELECT call_id FROM call WHERE call_id > ? ORDER BY call_id LIMIT ?"
         last, tally = None, Tally()
         for (call_id,) in rows(connection, sql, (after, REDERIVE_BATCH)):
-            held, call, readable = self._record(connection, call_id)
+            held, call, readable = self._held(connection, call_id)
             assert call is not None, "a row was read that is not there"
             self._put_right(connection, call, held, readable, tally)
             last = call_id
@@ -237,15 +271,44 @@ def _meta(connection: apsw.Connection, name: str) -> str:
     return value(connection, "SELECT value FROM meta WHERE name=?", (name,)) or ""
 
 
+class _Taking:
+    """A call of which events are being taken.
+
+    `held` is its row, `before` the record in it, None when there is none that can be read; `now`
+    is the record with the events so far.
+    """
+
+    __slots__ = ("before", "held", "now", "opened")
+
+    def __init__(self, held: Held | None, before: Call | None, now: Call, opened: bool) -> None:
+        self.held = held
+        self.before = before
+        self.now = now
+        self.opened = opened  # the journal holds an event that opens, although there is no row
+
+    def opens(self, event: Event) -> bool:
+        """Whether the call counts as started from this event on: no event before it was evidence.
+
+        A record knows that. Where its row was lost, the journal does.
+        """
+        return not (self.now.evidenced or self.opened) and event.kind in EVIDENCE_KINDS
+
+
+def _name(names: Names, event: Event, call: Call) -> None:
+    """Notes the ids of an event that its call's record does not show to be in `lookup` already."""
+    whose = event.at_ms, event.call_id
+    for name in lookups(event):
+        kind, ident = name
+        reg = call.regs.get(_SAID_BY.get(kind, ""))
+        # An earlier message of this call said it: what is held stands before this one.
+        if reg is not None and reg[3] == ident and reg[1] <= event.at_ms:
+            continue
+        held = names.get(name)
+        if held is None or whose < held:
+            names[name] = whose
+
+
 def _look_up(connection: apsw.Connection, event: Event) -> None:
     found = [(kind, ident, event.at_ms, event.call_id) for kind, ident in lookups(event)]
     if found:
         connection.executemany(_LOOKUP, found)
-
-
-def _opens(connection: apsw.Connection, event: Event, call: Call) -> bool:
-    """Whether a call counts as started from this event on: the journal holds no such one yet."""
-    if event.kind not in EVIDENCE_KINDS or call.evidenced:
-        return False
-    sql = "SELECT 1 FROM journal WHERE call_id=? AND opens=1"
-    return value(connection, sql, (event.call_id,)) is None

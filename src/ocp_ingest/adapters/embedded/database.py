@@ -3,8 +3,7 @@
 Theory of operation
 1. All writes go through one thread. It takes everything that has gathered in its queue, runs the
    operations in one transaction, commits once (WAL, synchronous=FULL: the commit returns after the
-   fsync), and only then answers. While it commits, and under load a moment longer, the next batch
-   gathers.
+   fsync), and only then answers. While it commits, the next batch gathers.
 2. An operation that raises is rolled back alone: the batch is run again, each in a savepoint of its
    own, so an operation may run twice and must not count on the first time. A failure of the disk or
    of the commit fails the whole batch with Transient: nothing of it is acknowledged, whatever
@@ -19,6 +18,8 @@ Theory of operation
    orders them, the busy timeout bounds the wait.
 7. What operations gather (`Gathering`) is written once for all of a batch, before its commit; when
    they are rolled back, it is forgotten with them.
+8. Items that wait one after the other for the same `Together` are given to it as one list. When it
+   raises, they are run again like all others: each alone.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
 
@@ -40,16 +42,15 @@ from ocp_ingest.adapters.embedded.schema import migrate
 from ocp_ingest.core.errors import Terminal, Transient
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Operation = Callable[[apsw.Connection], T]
+# One operation for many callers: an answer for each item, in their order.
+Together = Callable[[apsw.Connection, list[Item]], Sequence[T]]
 
 # Another process may hold the write lock for one of its commits: longer is a stuck process.
 BUSY_TIMEOUT_MS: Final = 5_000
 # Weight (events) of one commit: about 50 ms of work, so that nobody waits long for the others.
 BATCH_WEIGHT_MAX: Final = 1_000
-# Under load the writer waits so long for more before it commits again: the pages that all events
-# touch, and the fsync, are then paid by more of them. 16 waited last time: nobody is alone.
-GATHER_FROM: Final = 16
-GATHER_S: Final = 0.004
 # WAL pages before the writer copies them back (16 MiB): seldom enough, and recovery stays short.
 CHECKPOINT_PAGES: Final = 4_096
 # Page cache of the writer, in KiB: holds the hot ends of all indexes of a million calls.
@@ -73,14 +74,20 @@ class Gathering(Protocol):
 
 
 class _Job(Generic[T]):
-    """An operation that waits for the writer, and then its result or error."""
+    """An operation that waits for the writer, and then its result or error.
 
-    __slots__ = ("error", "future", "loop", "operation", "result", "weight")
+    `together` is the operation where it is one for many items, of which `item` is this one.
+    """
+
+    __slots__ = ("error", "future", "item", "loop", "operation", "result", "together", "weight")
 
     def __init__(
-        self, operation: Operation[T], weight: int, loop: asyncio.AbstractEventLoop | None
-    ) -> None:
+        self, operation: Operation[T] | None, weight: int, loop: asyncio.AbstractEventLoop | None,
+        together: Together[Any, T] | None = None, item: Any = None,
+    ) -> None:  # fmt: skip
         self.operation = operation
+        self.together = together
+        self.item = item
         self.weight = weight
         self.loop = loop
         self.future: asyncio.Future[T] | concurrent.futures.Future[T] = (
@@ -88,6 +95,13 @@ class _Job(Generic[T]):
         )
         self.result: T | None = None
         self.error: BaseException | None = None
+
+    def run(self, connection: apsw.Connection) -> None:
+        """Runs it alone."""
+        if self.operation is not None:
+            self.result = self.operation(connection)
+        elif self.together is not None:
+            [self.result] = self.together(connection, [self.item])
 
     def resolve(self) -> None:
         """Answers whoever still waits; runs in the thread of the future's loop."""
@@ -110,7 +124,10 @@ class Database:
         self._vfs = vfs
         self._backlog_max = backlog_max
         self._queue: deque[_Job[Any]] = deque()
-        self._gathered = threading.Condition()
+        # Plain, and rung only for a writer that sleeps: it is taken once for every event.
+        self._lock = threading.Lock()
+        self._gathered = threading.Condition(self._lock)
+        self._asleep = False
         self._waiting = 0
         self._closed = False
         self._readers: list[apsw.Connection] = []
@@ -135,6 +152,14 @@ class Database:
     async def write(self, operation: Operation[T], *, weight: int = 1) -> T:
         """Runs an operation in the writer; durable when it returns. Raises Transient."""
         job = _Job(operation, weight, asyncio.get_running_loop())
+        self._enqueue(job)
+        return await cast("asyncio.Future[T]", job.future)
+
+    async def write_together(
+        self, together: Together[Item, T], item: Item, *, weight: int = 1
+    ) -> T:
+        """The same for an operation that takes what several callers wait for at once (rule 8)."""
+        job: _Job[T] = _Job(None, weight, asyncio.get_running_loop(), together, item)
         self._enqueue(job)
         return await cast("asyncio.Future[T]", job.future)
 
@@ -163,7 +188,7 @@ class Database:
 
     def close(self) -> None:
         """Writes what waits, copies the WAL back, closes; blocks."""
-        with self._gathered:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -180,27 +205,28 @@ class Database:
     # -- the writer ---------------------------------------------------------------------------
 
     def _enqueue(self, job: _Job[Any]) -> None:
-        with self._gathered:
+        with self._lock:
             if self._closed:
                 raise Transient("The store is shutting down: try again when it is back.")
             if self._waiting and self._waiting + job.weight > self._backlog_max:
                 raise Transient("Too much is waiting to be written: slow down and try again.")
             self._waiting += job.weight
             self._queue.append(job)
-            self._gathered.notify()
+            if self._asleep:
+                self._asleep = False
+                self._gathered.notify()
 
     def _run(self) -> None:
         while batch := self._next_batch():
             self._commit(batch)
-            with self._gathered:
+            with self._lock:
                 self._waiting -= sum(job.weight for job in batch)
             _answer(batch)
-            if len(batch) >= GATHER_FROM and not self._closed:
-                time.sleep(GATHER_S)
 
     def _next_batch(self) -> list[_Job[Any]]:
-        with self._gathered:
+        with self._lock:
             while not self._queue and not self._closed:
+                self._asleep = True
                 self._gathered.wait()
             batch: list[_Job[Any]] = []
             weight = 0
@@ -233,20 +259,24 @@ class Database:
 
         A savepoint costs two statements per operation, and operations hardly ever raise.
         """
-        for job in batch:
-            try:
-                job.result = job.operation(self._writer)
-            except (*_DISK_ERRORS, *_BROKEN_ERRORS):
-                raise
-            except Exception as error:
-                return error
+        try:
+            for together, jobs in groupby(batch, _TOGETHER):
+                if together is None:
+                    for job in jobs:
+                        job.run(self._writer)
+                else:
+                    _run_together(self._writer, together, list(jobs))
+        except (*_DISK_ERRORS, *_BROKEN_ERRORS):
+            raise
+        except Exception as error:
+            return error
         self._write_gathered()
         return None
 
     def _run_alone(self, job: _Job[Any]) -> None:
         self._writer.execute("SAVEPOINT job")
         try:
-            job.result = job.operation(self._writer)
+            job.run(self._writer)
             self._write_gathered()
         except (*_DISK_ERRORS, *_BROKEN_ERRORS):
             raise
@@ -313,6 +343,17 @@ def fate(error: BaseException) -> BaseException:
         return error
     mapped.__cause__ = error
     return mapped
+
+
+_TOGETHER: Final = attrgetter("together")
+
+
+def _run_together(
+    connection: apsw.Connection, together: Together[Any, Any], jobs: list[_Job[Any]]
+) -> None:
+    results = together(connection, [job.item for job in jobs])
+    for job, result in zip(jobs, results, strict=True):
+        job.result = result
 
 
 def _answer(batch: list[_Job[Any]]) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -67,8 +68,16 @@ def fate() -> Iterator[None]:
 class Disk:
     """The objects under one root folder."""
 
-    def __init__(self, root: Path, files: FileSystem, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        files: FileSystem,
+        new_id: Callable[[], str],
+        rest: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`rest` is told what each block read back has cost, in seconds of this thread."""
         self.root = root
+        self._rest = rest
         self.files = files
         self._new_id = new_id
         self._durable: set[Path] = set()
@@ -143,11 +152,14 @@ class Disk:
             raise NotFound("There is no such object.") from error
 
     def blocks(self, descriptor: int) -> Iterator[bytes]:
-        """All bytes of an open file."""
+        """All bytes of an open file; who asks for the next block has used the one before."""
         offset = 0
+        began_s = time.thread_time()
         while block := self.files.read(descriptor, offset, READ_BYTES):
             yield block
             offset += len(block)
+            self._rest(time.thread_time() - began_s)
+            began_s = time.thread_time()
 
     def hash(self, descriptor: int) -> str:
         """SHA-256 of all bytes of an open file."""

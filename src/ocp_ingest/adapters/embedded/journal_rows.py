@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import apsw
 import msgspec
 
+from ocp_ingest.adapters.embedded.asking import asking, rows_of
 from ocp_ingest.adapters.embedded.database import change, row, rows, value
 from ocp_ingest.adapters.embedded.vault import Vault
 from ocp_ingest.adapters.journal import journal_order, variant_range
-from ocp_ingest.core.events import Event, content_hash
+from ocp_ingest.core.events import Event, canonical_data, content_hash
 
 _COLUMNS: Final = (
     "call_id, event_id, kind, at_ms, key_at_ms, source, received_at_ms, body_hash, key_id, "
@@ -26,8 +28,11 @@ _SELECT_ROWS: Final = (
     f"SELECT {_COLUMNS}, seq, content_hash, opens, key_id, data, length(raw) > 0 "  # noqa: S608
     "FROM journal WHERE call_id=?"
 )
+# Not by the index of events that open, which is in the order of arrival.
+_OPENED: Final = asking(
+    "SELECT call_id FROM journal INDEXED BY journal_event WHERE call_id IN (?) AND opens=1"
+)
 
-_ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(dict)
 
 
@@ -35,13 +40,14 @@ def insert(connection: apsw.Connection, vault: Vault, event: Event, opens: bool)
     """Adds an event; False, and nothing is changed, when its id is held already."""
     key_id = vault.key_id if event.raw else ""
     raw = vault.encrypt(event.raw, _name(event.call_id, event.event_id)) if event.raw else b""
+    data = canonical_data(event)
     added = change(
         connection,
         _INSERT,
         (
             event.call_id, event.event_id, event.kind, event.at_ms, event.key_at_ms, event.source,
-            event.received_at_ms, event.body_hash, key_id, _ENCODER.encode(event.data), raw,
-            content_hash(event), 1 if opens else None,
+            event.received_at_ms, event.body_hash, key_id, data, raw,
+            content_hash(event, data), 1 if opens else None,
         ),
     )  # fmt: skip
     if key_id and key_id not in vault.noted:
@@ -75,6 +81,11 @@ def variants(connection: apsw.Connection, call_id: str, event_id: str) -> int:
     """How many variants of an event are held."""
     sql = "SELECT count(*) FROM journal WHERE call_id=? AND event_id >= ? AND event_id < ?"
     return int(value(connection, sql, (call_id, *variant_range(event_id))))
+
+
+def opened(connection: apsw.Connection, call_ids: Collection[str]) -> set[str]:
+    """Those of some calls of which the journal holds the event that opened them."""
+    return {call_id for (call_id,) in rows_of(connection, _OPENED, call_ids)}
 
 
 def note_key(connection: apsw.Connection, key_id: str) -> None:

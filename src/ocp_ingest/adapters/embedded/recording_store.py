@@ -2,7 +2,7 @@
 
 Everything that touches the disk runs in a bounded set of threads, never in the event loop. What a
 sender waits for goes before what nobody does: whole recordings are read and copied by threads that
-step back while there is other work for the processor.
+step back while there is other work for the processor, and rest while uploads move.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ T = TypeVar("T")
 
 # Disk work at once: keeps a disk's queue filled; more would only wait there.
 THREADS: Final = 8
-# Whole recordings read or copied at once, and how far these threads step back (`nice`): under full
-# load of intake about a tenth of a processor stays for them.
+# Whole recordings read or copied at once, and how far these threads step back (`nice`). While the
+# bytes of uploads move they rest between blocks, too (Room.rest): threads of one interpreter wait
+# for each other, whatever priority the system knows of.
 LATER_THREADS: Final = 4
 LATER_NICE: Final = 10
 
@@ -48,12 +49,12 @@ class EmbeddedRecordingStore:
         files: FileSystem | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
-        self._disk = Disk(root, files or FileSystem(), new_id)
+        self._room = Room()
+        self._disk = Disk(root, files or FileSystem(), new_id, self._room.rest)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="recordings")
         self._later = ThreadPoolExecutor(
             LATER_THREADS, thread_name_prefix="recordings-later", initializer=_step_back
         )
-        self._room = Room()
 
     def sweep(self) -> int:
         """Removes what earlier processes left unfinished; how many files that were."""

@@ -25,7 +25,7 @@ from ocp_ingest.config_model import Config
 from ocp_ingest.core.view import UriOf, plain_uri
 from ocp_ingest.entrypoints.api.deps import Deps, Hooks
 from ocp_ingest.entrypoints.api.events import take_events
-from ocp_ingest.entrypoints.api.inbound import Inbound
+from ocp_ingest.entrypoints.api.inbound import Inbound, Patience
 from ocp_ingest.entrypoints.api.oauth import key_set, take_grant
 from ocp_ingest.entrypoints.api.openapi import document
 from ocp_ingest.entrypoints.api.operations import operations
@@ -40,6 +40,9 @@ from ocp_ingest.telemetry import Metrics, log
 CALLS_PREFIX: Final = "/v1/calls/"
 Door = Callable[[Inbound], Awaitable[Answer]]
 
+# Where a door leaves the status that it answers with.
+_ANSWERED: Final = "ocp_ingest.status"
+
 
 class Api(LeanLitestar):
     """Litestar with our metrics around it, and call ids that may hold an encoded slash."""
@@ -53,10 +56,22 @@ class Api(LeanLitestar):
         if scope["type"] != ScopeType.HTTP:
             await super().__call__(scope, receive, send)
             return
+        started_s = time.perf_counter()
+        path = scope["path"]
+        enter = self.doors.get(path)
+        if enter is None:
+            await self._route(scope, receive, send, started_s)
+            return
+        try:
+            await enter(scope, receive, send)
+        finally:
+            marked: Any = scope
+            self._measure(path, marked.get(_ANSWERED, 500), started_s)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send, started_s: float) -> None:
         if scope["path"].startswith(CALLS_PREFIX):
             # The router splits at slashes; an id keeps its own as %2F until the handler decodes it.
             scope["path"] = scope["raw_path"].split(b"?")[0].decode("latin-1")
-        started_s = time.perf_counter()
         status = 500
 
         async def watch(message: Message) -> None:
@@ -65,18 +80,15 @@ class Api(LeanLitestar):
                 status = message["status"]
             await send(message)
 
-        enter = self.doors.get(scope["path"])
         try:
-            if enter is not None:
-                scope["path_template"] = scope["path"]
-                await enter(scope, receive, watch)
-            else:
-                await super().__call__(scope, receive, watch)
+            await super().__call__(scope, receive, watch)
         finally:
-            route = route_of(scope)
-            metrics = self.deps.metrics
-            metrics.add("ocp_ingest_requests_total", 1, route, str(status))
-            metrics.observe("ocp_ingest_request_seconds", time.perf_counter() - started_s, route)
+            self._measure(route_of(scope), status, started_s)
+
+    def _measure(self, route: str, status: int, started_s: float) -> None:
+        metrics = self.deps.metrics
+        metrics.add("ocp_ingest_requests_total", 1, route, str(status))
+        metrics.observe("ocp_ingest_request_seconds", time.perf_counter() - started_s, route)
 
 
 def route_of(scope: Scope) -> str:
@@ -160,17 +172,19 @@ def _deps(
 
 def door(deps: Deps, path: str, take: Door) -> ASGIRouteHandler:
     """A route that reads its body itself; whatever it raises becomes a problem document."""
-    idle_s = deps.config.limits.upload_idle_s_max
+    patience = Patience(deps.config.limits.upload_idle_s_max)
 
     @asgi(path, copy_scope=False)
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        request = Inbound(scope, receive, idle_s)
+        request = Inbound(scope, receive, patience)
         try:
             answer = await take(request)
         except Exception as bad:
             answer = problem(bad, path)
             kind = type(bad).__name__
             log().info("request.refused", route=path, status=answer.status, error=kind)
+        marked: Any = scope
+        marked[_ANSWERED] = answer.status
         await _send(send, answer, request)
 
     return enter
@@ -179,7 +193,7 @@ def door(deps: Deps, path: str, take: Door) -> ASGIRouteHandler:
 async def _send(send: Send, answer: Answer, request: Inbound) -> None:
     headers = [
         (b"content-type", answer.media_type),
-        (b"content-length", str(len(answer.body)).encode()),
+        (b"content-length", b"%d" % len(answer.body)),
         *answer.headers,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

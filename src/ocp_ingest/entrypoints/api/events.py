@@ -45,10 +45,11 @@ async def take_events(deps: Deps, request: Inbound) -> Answer:
     except Invalid as bad:
         _count(deps, bad.ids.get("new"), bad.ids.get("accepted"), bad.ids.get("refused"))
         raise
-    new = sum(t.new for t in taken)
-    _count(deps, new, len(taken), 0)
     if len(taken) == 1:
-        return _ONE[taken[0].new]
+        new = taken[0].new
+        deps.metrics.add("ocp_ingest_events_total", 1, "new" if new else "duplicate")
+        return _ONE[new]
+    _count(deps, sum(t.new for t in taken), len(taken), 0)
     return Answer(200, _ENCODER.encode(intake.describe(taken)))
 
 
