@@ -83,13 +83,21 @@ class Running(NamedTuple):
 
 @contextlib.contextmanager
 def ours(
-    folder: Path, *, log_level: str = "warning", source: Path | None = None
+    folder: Path,
+    *,
+    log_level: str = "warning",
+    source: Path | None = None,
+    program: tuple[str, ...] = (),
 ) -> Iterator[Running]:
-    """`ocp-ingest serve` over an embedded runtime below `folder`, of the tree at `source`."""
+    """`ocp-ingest serve` over an embedded runtime below `folder`, of the tree at `source`.
+
+    `program` is what Python runs in place of our CLI's `main`.
+    """
     port = free_port()
     file = config(folder, port, log_level=log_level)
     elsewhere = f"import sys; sys.path.insert(0, {str(source)!r}); " if source else ""
-    command = ("-c", f"{elsewhere}from ocp_ingest.entrypoints.cli import main; main()")
+    ours = ("-c", f"{elsewhere}from ocp_ingest.entrypoints.cli import main; main()")
+    command = program or ours
     with Child(*python(*command, "serve", "--config", str(file)), cpu=SERVER_CPU) as child:
         wait_for(port, "/readyz")
         token = Child(*python(*command, "token", "--ttl", "36000", "--config", str(file)))

@@ -57,6 +57,32 @@ class TestFullDisk:
         await site.upload(4)
         site.stop()
 
+    async def test_one_block_that_was_not_written_fails_all_that_follows(self) -> None:
+        tried = threading.Event()
+
+        class Once(ForgetfulDisk):
+            def write(self, descriptor: int, block: bytes | bytearray | memoryview) -> None:
+                if not tried.is_set():
+                    tried.set()
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                super().write(descriptor, block)
+
+        site = Site(Once())
+        site.start()
+        upload = await site.store.begin()
+        await upload.write(bytes(BLOCK_BYTES_MAX))
+        await asyncio.to_thread(tried.wait)
+        await asyncio.sleep(0.01)  # its error is there now, and nobody was waiting for it
+        for _ in range(2):
+            with pytest.raises(OcpIngestError) as caught:
+                await upload.write(bytes(BLOCK_BYTES_MAX))
+            assert caught.value.code == "try_again"
+            with pytest.raises(OcpIngestError):
+                await upload.commit()
+        await upload.abort()
+        assert await site.store.list("landing") == []
+        site.stop()
+
     async def test_a_copy_that_the_disk_garbles_is_never_visible(self) -> None:
         class Garbling(ForgetfulDisk):
             def copy(self, source: int, target: int) -> None:
@@ -146,6 +172,56 @@ class TestUpload:
         ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         assert nice == [max(LATER_NICE, ours)]
         await asyncio.to_thread(store.close)
+
+    async def test_who_reads_whole_recordings_rests_while_an_upload_moves(
+        self, tmp_path: Path
+    ) -> None:
+        slept: list[float] = []
+        room = Room(clock=lambda: 0.0, sleep=slept.append)
+        store = EmbeddedRecordingStore(tmp_path / "r", room=room)
+        upload = await store.begin()
+        await upload.write(bytes(BLOCK_BYTES_MAX))
+        landed = await upload.commit()
+        assert await store.hash("landing", landed.key) == landed.sha256
+        assert slept == []  # its own upload is over
+        moving = await store.begin()
+        for _ in range(2):  # the second waits for the first, which has moved then
+            await moving.write(bytes(BLOCK_BYTES_MAX))
+        assert await store.hash("landing", landed.key) == landed.sha256
+        assert slept
+        await moving.abort()
+        slept.clear()
+        assert await store.hash("landing", landed.key) == landed.sha256
+        assert slept == []
+        await asyncio.to_thread(store.close)
+
+
+class TestRoom:
+    def test_a_rest_is_bounded_by_the_step_before_it(self) -> None:
+        slept: list[float] = []
+        room = Room(clock=lambda: 0.0, sleep=slept.append)
+        room.uploads = 1
+        room.moved()
+        room.rest(0.0021)
+        assert sum(slept) == pytest.approx(REST_STEPS * 0.0021)
+
+    def test_a_rest_ends_when_no_bytes_move(self) -> None:
+        now_s = [0.0]
+
+        def sleep(seconds: float) -> None:
+            now_s[0] += seconds
+
+        room = Room(clock=lambda: now_s[0], sleep=sleep)
+        room.uploads = 1
+        room.moved()
+        room.rest(1.0)
+        assert BUSY_S <= now_s[0] < 2 * BUSY_S
+
+    def test_nobody_rests_before_a_byte_came(self) -> None:
+        room = Room(clock=lambda: 0.0)
+        assert not room.busy
+        room.uploads = 1
+        assert not room.busy
 
 
 class TestCancelledUpload:

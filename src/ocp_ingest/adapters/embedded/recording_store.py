@@ -48,8 +48,9 @@ class EmbeddedRecordingStore:
         *,
         files: FileSystem | None = None,
         new_id: Callable[[], str] = lambda: secrets.token_hex(16),
+        room: Room | None = None,
     ) -> None:
-        self._room = Room()
+        self._room = room or Room()
         self._disk = Disk(root, files or FileSystem(), new_id, self._room.rest)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="recordings")
         self._later = ThreadPoolExecutor(

@@ -3,8 +3,9 @@
 At most one block is in a thread and one gathers, so an upload's memory is bounded by twice the
 block size, and its bytes are written in their order. A block is what came, not a copy of it. The
 disk is asked to begin with what it was given while more comes: the sync at the end waits for the
-rest only. While blocks move, who reads whole recordings rests between its own (`Room.rest`). Jobs are shielded from cancellation: a cancelled upload is aborted, and `abort` waits
-for the job under way before it closes the file.
+rest only. While blocks move, who reads whole recordings rests between its own (`Room.rest`). Jobs
+are shielded from cancellation: a cancelled upload is aborted, and `abort` waits for the job under
+way before it closes the file.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ BLOCK_BYTES_MIN: Final = 128 * KIB
 # Parts of a block: a sender's tiny pieces must not cost more than what is in them.
 PARTS_MAX: Final = 64
 _PART_BYTES_MIN: Final = 16 * KIB
-# Bytes after which the disk is asked to begin: enough for whole extents, and so few that the sync at
-# the end has little left to wait for.
+# Bytes after which the disk is asked to begin: enough for whole extents, and so few that the sync
+# at the end has little left to wait for.
 BEGIN_BYTES: Final = 2 * MIB
 
 
