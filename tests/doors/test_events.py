@@ -25,6 +25,11 @@ async def test_one_object_is_durable_and_a_repeat_is_a_duplicate(doors: Doors) -
 START, END = encoded(event()), encoded(event("dialog_end"))
 
 
+def _packed(body: bytes) -> bytes:
+    """Gzip without the time: names of tests are the same in every process."""
+    return gzip.compress(body, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -32,8 +37,8 @@ START, END = encoded(event()), encoded(event("dialog_end"))
         (b"  [" + START + b"," + END + b"]\n", {"Content_Type": "application/json"}),
         (START + b"\n" + END, {}),
         (START + b"\r\n\r\n" + END + b"\n", {"Content_Type": "application/x-ndjson"}),
-        (gzip.compress(b"[" + START + b"," + END + b"]"), {"Content_Encoding": "gzip"}),
-        (gzip.compress(START + b"\n") + gzip.compress(END), {"Content_Encoding": "gzip"}),
+        (_packed(b"[" + START + b"," + END + b"]"), {"Content_Encoding": "gzip"}),
+        (_packed(START + b"\n") + _packed(END), {"Content_Encoding": "gzip"}),
     ],
     ids=["array", "padded-array", "ndjson", "ndjson-crlf", "gzip", "gzip-members"],
 )
@@ -168,10 +173,10 @@ async def test_a_gzip_bomb_is_413(doors: Doors) -> None:
     ("body", "encoding", "status"),
     [
         (b"not gzip at all", "gzip", 400),
-        (gzip.compress(START)[:-9], "gzip", 400),
-        (gzip.compress(START) + b"trailing garbage", "gzip", 400),
+        (_packed(START)[:-9], "gzip", 400),
+        (_packed(START) + b"trailing garbage", "gzip", 400),
         (b"\x1f\x8b" + b"\0" * 30, "gzip", 400),
-        (gzip.compress(b"") * 100, "gzip", 400),
+        (_packed(b"") * 100, "gzip", 400),
         (START, "br", 415),
         (START, "gzip, gzip", 415),
     ],
