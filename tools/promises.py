@@ -44,12 +44,17 @@ def _sum(found: Runs, name: str) -> int:
 def _simulated() -> str:
     if not (found := runs("proof")):
         return _NEVER
-    broken = sum(len(run["broken"]) for run in found)
+    broken = [(n, one["seed"]) for n, run in enumerate(found) for one in run["broken"]]
+    mended = sum(any(_is_clean(run, seed) for run in found[n + 1 :]) for n, seed in broken)
     return (
         f"simulated: {_sum(found, 'seeds'):,} seeds, {_sum(found, 'calls'):,} calls, "
         f"{_sum(found, 'faults'):,} faults, {_sum(found, 'checks'):,} checks of the laws; "
-        f"laws broken: {broken}"
+        f"laws broken: {len(broken)}" + f", of which run clean since: {mended}" * bool(broken)
     )
+
+
+def _is_clean(run: dict[str, Any], seed: int) -> bool:
+    return not run["broken"] and run["from"] <= seed < run["from"] + run["seeds"]
 
 
 def _soaked() -> str:
