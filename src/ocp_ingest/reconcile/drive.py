@@ -206,9 +206,10 @@ class _Work:
 
 
 async def _end(work: _Work | None) -> None:
-    if work is not None and not work.task.done():
+    if work is not None:
         work.task.cancel()
-        await asyncio.wait({work.task})
+        # Nobody waits for it any more: what it ended with is taken, and goes with it.
+        await asyncio.gather(work.task, return_exceptions=True)
 
 
 def alarm_name(job_key: str) -> str:
