@@ -25,20 +25,21 @@ T0 = samples.T0
 FAR_MS = 1 << 50
 
 
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[EmbeddedRuntime]:
-    (tmp_path / "one").mkdir()
-    made = EmbeddedRuntime(tmp_path / "one")
+def opened(folder: Path) -> Iterator[EmbeddedRuntime]:
+    folder.mkdir()
+    made = EmbeddedRuntime(folder)
     yield made
     made.close()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[EmbeddedRuntime]:
+    yield from opened(tmp_path / "one")
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[EmbeddedRuntime]:
-    (tmp_path / "other").mkdir()
-    made = EmbeddedRuntime(tmp_path / "other")
-    yield made
-    made.close()
+    yield from opened(tmp_path / "other")
 
 
 @pytest.fixture

@@ -223,10 +223,8 @@ def _set_group(sets: dict[str, list[Any]], body: Mapping[str, Any], context: Con
 
 def said_group(in_message: str | None, context: Context) -> list[Any] | None:
     """The OCP group as [priority, name]: the message's, the URL's, the client's, the default."""
-    if in_message:
-        return [0, short(in_message)]
     candidates = (
-        None, context.ocp_group_url, context.ocp_group_client, context.ocp_group_default,
+        in_message, context.ocp_group_url, context.ocp_group_client, context.ocp_group_default,
     )  # fmt: skip
     return next(([rank, short(group)] for rank, group in enumerate(candidates) if group), None)
 

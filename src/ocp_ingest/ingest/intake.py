@@ -7,7 +7,7 @@ was journalled is in the pending index, from which detection takes it up.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -70,10 +70,8 @@ async def events(
     """
     parsed: list[tuple[bytes, Parsed]] = []
     bad = list(refused)
-    places: Iterable[int] = range(len(messages))
-    if refused:
-        undecoded = {refusal.index for refusal in refused}
-        places = (i for i in range(len(messages) + len(refused)) if i not in undecoded)
+    undecoded = {refusal.index for refusal in refused}
+    places = (i for i in range(len(messages) + len(refused)) if i not in undecoded)
     for index, (body, raw) in zip(places, messages, strict=True):
         try:
             parsed.append((raw, parse(body, raw, world.settings.vendor, context)))
@@ -122,8 +120,7 @@ async def _append(
             taken.append(TakenEvent(None, None, found.message_type, True))
             continue
         done = next(appended)
-        if done.call.recordings:
-            await _wake(world, done)
+        await _wake(world, done)
         taken.append(
             TakenEvent(done.event.call_id, done.event.event_id, found.message_type, done.new)
         )

@@ -227,11 +227,11 @@ async def _resume(
     world: World, call: Call, ready: Sequence[Work], found: Detected, now_ms: int
 ) -> None:
     """Queues a call with a step that is overdue, unless it was done a while ago (ingest.again)."""
-    steps = [work.at_ms for work in ready if work.action in STEPS]
-    if not steps or not world.again.may(call.call_id, min(steps), now_ms):
+    due_ms = min((work.at_ms for work in ready if work.action in STEPS), default=None)
+    if due_ms is None or not world.again.may(call.call_id, due_ms, now_ms):
         return
     await tell.workers(world, call.call_id)
-    world.again.put(call.call_id, min(steps), now_ms, world.settings.limits.step_lease_ms)
+    world.again.put(call.call_id, due_ms, now_ms, world.settings.limits.step_lease_ms)
     found.resumed += 1
 
 

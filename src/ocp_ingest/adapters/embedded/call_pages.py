@@ -51,9 +51,9 @@ def pending(
     after: Pending | None,
 ) -> list[Pending]:  # fmt: skip
     """Due calls, earliest first: the merge of what each OCP group has, by its index alone."""
-    place = None if after is None else (after.at_ms, after.call_id)
+    place = (-_EVER, "") if after is None else (after.at_ms, after.call_id)
     with snapshot(connection):
-        groups = pending_groups(connection) if ocp_group is None else [ocp_group]
+        groups = _pending_groups(connection) if ocp_group is None else [ocp_group]
         due = heapq.merge(*(_due(connection, group, until_ms, place) for group in groups))
         return [Pending(call_id, group, at_ms) for at_ms, call_id, group in islice(due, limit)]
 
@@ -61,32 +61,27 @@ def pending(
 _PENDING: Final = "call INDEXED BY call_pending_group WHERE pend_at IS NOT NULL AND ocp_group"
 
 
-def pending_groups(connection: apsw.Connection) -> Iterator[str]:
-    """The OCP groups with open work, in order, each found by one step into the index."""
+def _pending_groups(connection: apsw.Connection) -> Iterator[str]:
+    """The OCP groups with open work, in order."""
     sql = f"SELECT ocp_group FROM {_PENDING} {{}} ? ORDER BY ocp_group LIMIT 1"  # noqa: S608
-    group = value(connection, sql.format(">="), ("",))
-    while group is not None:
-        yield group
-        group = value(connection, sql.format(">"), (group,))
+    return _each_of(connection, sql, ())
 
 
 def _due(
-    connection: apsw.Connection, group: str, until_ms: int, after: tuple[int, str] | None
+    connection: apsw.Connection, group: str, until_ms: int, after: tuple[int, str]
 ) -> Iterator[tuple[int, str, str]]:
     """What is due in one group, as (when, call, group) in order; a few at first."""
-    select = f"SELECT pend_at, call_id, ocp_group FROM {_PENDING}=? AND pend_at <= ?"  # noqa: S608
-    order = "ORDER BY pend_at, call_id LIMIT ?"
+    sql = (
+        f"SELECT pend_at, call_id, ocp_group FROM {_PENDING}=? AND pend_at <= ? "  # noqa: S608
+        "AND (pend_at, call_id) > (?, ?) ORDER BY pend_at, call_id LIMIT ?"
+    )
     size = _READ_FIRST
     while True:
-        if after is None:
-            found = rows(connection, f"{select} {order}", (group, until_ms, size))
-        else:
-            sql = f"{select} AND (pend_at, call_id) > (?, ?) {order}"
-            found = rows(connection, sql, (group, until_ms, *after, size))
-        yield from ((at_ms, call_id, ocp_group) for at_ms, call_id, ocp_group in found)
+        found: list[tuple[int, str, str]] = rows(connection, sql, (group, until_ms, *after, size))
+        yield from found
         if len(found) < size:
             return
-        after, size = (found[-1][0], found[-1][1]), _READ_MORE
+        after, size = found[-1][:2], _READ_MORE
 
 
 def page(connection: apsw.Connection, query: CallQuery) -> tuple[list[bytes], str | None]:
@@ -140,12 +135,20 @@ def _partitions(
 def _values(
     connection: apsw.Connection, table: _Table, prefix: tuple[str, ...], column: str
 ) -> Iterator[str]:
-    """The values that a column has after a prefix, each found by one step into the index."""
+    """The values that a column has after a prefix, in order."""
     wheres = [*(f"{name}=?" for name in table.columns[: len(prefix)]), f"{column} {{}} ?"]
     sql = (
         f"SELECT {column} FROM {table.source} WHERE {' AND '.join(wheres)} "  # noqa: S608
         f"ORDER BY {column} LIMIT 1"
     )
+    return _each_of(connection, sql, prefix)
+
+
+def _each_of(connection: apsw.Connection, sql: str, prefix: tuple[str, ...]) -> Iterator[str]:
+    """The values that a statement gives, each found by one step into the index.
+
+    The statement gives the first value; `{}` is where it compares it with the one before.
+    """
     found = value(connection, sql.format(">="), (*prefix, ""))
     while found is not None:
         yield found

@@ -44,7 +44,7 @@ from ocp_ingest.core.errors import Terminal, Transient
 T = TypeVar("T")
 Item = TypeVar("Item")
 Operation = Callable[[apsw.Connection], T]
-# One operation for many callers: an answer for each item, in their order.
+# An operation for many callers at once: an answer for each item, in their order.
 Together = Callable[[apsw.Connection, list[Item]], Sequence[T]]
 
 # Another process may hold the write lock for one of its commits: longer is a stuck process.
@@ -73,19 +73,20 @@ class Gathering(Protocol):
         """Holds nothing any more: what was gathered has been rolled back."""
 
 
+def _each(connection: apsw.Connection, operations: list[Operation[Any]]) -> list[Any]:
+    """Operations that have nothing in common, as one that takes them together."""
+    return [operation(connection) for operation in operations]
+
+
 class _Job(Generic[T]):
-    """An operation that waits for the writer, and then its result or error.
+    """An item that waits for the writer's operation on it, and then its result or error."""
 
-    `together` is the operation where it is one for many items, of which `item` is this one.
-    """
-
-    __slots__ = ("error", "future", "item", "loop", "operation", "result", "together", "weight")
+    __slots__ = ("error", "future", "item", "loop", "result", "together", "weight")
 
     def __init__(
-        self, operation: Operation[T] | None, weight: int, loop: asyncio.AbstractEventLoop | None,
-        together: Together[Any, T] | None = None, item: Any = None,
+        self, together: Together[Any, T], item: Any, weight: int,
+        loop: asyncio.AbstractEventLoop | None,
     ) -> None:  # fmt: skip
-        self.operation = operation
         self.together = together
         self.item = item
         self.weight = weight
@@ -95,13 +96,6 @@ class _Job(Generic[T]):
         )
         self.result: T | None = None
         self.error: BaseException | None = None
-
-    def run(self, connection: apsw.Connection) -> None:
-        """Runs it alone."""
-        if self.operation is not None:
-            self.result = self.operation(connection)
-        elif self.together is not None:
-            [self.result] = self.together(connection, [self.item])
 
     def resolve(self) -> None:
         """Answers whoever still waits; runs in the thread of the future's loop."""
@@ -151,21 +145,19 @@ class Database:
 
     async def write(self, operation: Operation[T], *, weight: int = 1) -> T:
         """Runs an operation in the writer; durable when it returns. Raises Transient."""
-        job = _Job(operation, weight, asyncio.get_running_loop())
-        self._enqueue(job)
-        return await cast("asyncio.Future[T]", job.future)
+        return await self.write_together(_each, operation, weight=weight)
 
     async def write_together(
         self, together: Together[Item, T], item: Item, *, weight: int = 1
     ) -> T:
         """The same for an operation that takes what several callers wait for at once (rule 8)."""
-        job: _Job[T] = _Job(None, weight, asyncio.get_running_loop(), together, item)
+        job: _Job[T] = _Job(together, item, weight, asyncio.get_running_loop())
         self._enqueue(job)
         return await cast("asyncio.Future[T]", job.future)
 
     def write_now(self, operation: Operation[T], *, weight: int = 1) -> T:
         """The same for callers without an event loop; blocks."""
-        job = _Job(operation, weight, None)
+        job: _Job[T] = _Job(_each, operation, weight, None)
         self._enqueue(job)
         return cast("concurrent.futures.Future[T]", job.future).result()
 
@@ -261,11 +253,7 @@ class Database:
         """
         try:
             for together, jobs in groupby(batch, _TOGETHER):
-                if together is None:
-                    for job in jobs:
-                        job.run(self._writer)
-                else:
-                    _run_together(self._writer, together, list(jobs))
+                _run(self._writer, together, list(jobs))
         except (*_DISK_ERRORS, *_BROKEN_ERRORS):
             raise
         except Exception as error:
@@ -276,7 +264,7 @@ class Database:
     def _run_alone(self, job: _Job[Any]) -> None:
         self._writer.execute("SAVEPOINT job")
         try:
-            job.run(self._writer)
+            _run(self._writer, job.together, [job])
             self._write_gathered()
         except (*_DISK_ERRORS, *_BROKEN_ERRORS):
             raise
@@ -348,9 +336,7 @@ def fate(error: BaseException) -> BaseException:
 _TOGETHER: Final = attrgetter("together")
 
 
-def _run_together(
-    connection: apsw.Connection, together: Together[Any, Any], jobs: list[_Job[Any]]
-) -> None:
+def _run(connection: apsw.Connection, together: Together[Any, Any], jobs: list[_Job[Any]]) -> None:
     results = together(connection, [job.item for job in jobs])
     for job, result in zip(jobs, results, strict=True):
         job.result = result

@@ -43,13 +43,11 @@ async def take_events(deps: Deps, request: Inbound) -> Answer:
     try:
         taken = await intake.events(deps.world, batch.messages, context, batch.refused)
     except Invalid as bad:
-        _count(deps, bad.ids.get("new"), bad.ids.get("accepted"), bad.ids.get("refused"))
+        _count(deps, *(int(str(bad.ids.get(name) or 0)) for name in ("new", "accepted", "refused")))
         raise
-    if len(taken) == 1:
-        new = taken[0].new
-        deps.metrics.add("ocp_ingest_events_total", 1, "new" if new else "duplicate")
-        return _ONE[new]
     _count(deps, sum(t.new for t in taken), len(taken), 0)
+    if len(taken) == 1:
+        return _ONE[taken[0].new]
     return Answer(200, _ENCODER.encode(intake.describe(taken)))
 
 
@@ -81,10 +79,7 @@ async def _body(deps: Deps, request: Inbound) -> bytes:
     return unzip.finish()
 
 
-def _count(deps: Deps, new: object, accepted: object, refused: object) -> None:
-    news, all_taken = int(str(new or 0)), int(str(accepted or 0))
-    for result, number in (
-        ("new", news), ("duplicate", all_taken - news), ("refused", int(str(refused or 0))),
-    ):  # fmt: skip
+def _count(deps: Deps, new: int, accepted: int, refused: int) -> None:
+    for result, number in (("new", new), ("duplicate", accepted - new), ("refused", refused)):
         if number:
             deps.metrics.add("ocp_ingest_events_total", number, result)
