@@ -20,9 +20,9 @@ configuration, clients and pinning as in the sections above, in turn within one 
 between, in the order of its weight: the collector of cycles looks seldom (it took an eighth of the
 processor at 700 containers a look); recordings are hashed and written as they came, without being
 copied together, in blocks of up to 1 MiB; the disk begins to write while more comes; threads that
-check and copy whole recordings step back behind intake (`nice`); a message of several lines is
-decoded once; counters are written once a commit; a row's untouched indexes are not written; the
-writer gathers for 4 ms under load.
+check and copy whole recordings rest while bytes of the next ones move; what 64 senders wait for is
+appended by one operation, which reads, derives and writes a row once; two indexes that no page
+needed are gone; counters are written once a commit; a row's untouched indexes are not written.
 """
 
 Serve = Callable[[Path], AbstractContextManager[servers.Running]]

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Final, TypeVar
 
 import apsw
 
+from bench import events, servers, threads
 from bench.events import END, START
 from bench.harness import Section
 from ocp_ingest.adapters.embedded import call_rows
@@ -28,14 +30,20 @@ METHOD: Final = """
 The CDRs of the section on events, two a call, taken by the functions that take them in `serve`,
 one part after the other, on one processor: the lowest processor time of several rounds, per event.
 *Writer* is the whole operation of the store in transactions of 64 events of as many calls, of which
-the parts below it are measured alone; the rest of it is SQLite. HTTP, the event loop and the
-hand-over to the writer's thread are not in it: see the limit in the section on events.
+the parts below it are measured alone; the rest of it is SQLite.
+
+*Under load* is what the threads of the server take of the processor for each event while the client
+of the section on events sends, and what the *limit* there takes: one processor for HTTP, event
+loop, writer and disk, so that each finds the caches full of what the others left. *KiB written* is
+the WAL and the pages copied back from it.
 """
 
 EVENTS: Final = 4_000
 ROUNDS: Final = 5
+RUNS: Final = 5  # of the load
 BATCH: Final = 64  # as many as 64 connections can have waiting
 ID_CHARS: Final = 40
+BEGAN: Final = "1763805600000"  # in the CDRs' ids and times
 
 T = TypeVar("T")
 
@@ -52,25 +60,74 @@ def run() -> Section:
         _of_the_writer(parts, found, Vault(Path(folder) / "data.key"))
     whole = sum(parts[name] for name in ("decode the JSON", "parse", "writer"))
     rows = [(name, f"{us:.1f}", f"{us / whole:.0%}") for name, us in parts.items()]
+    rows += under_load()
     return Section(
         title="Where the time of an event goes", method=METHOD, rows=tuple(rows),
         columns=("part", "µs", "of the whole"),
         findings=(f"decode, parse and write: {whole:.0f} µs an event, so at most "
                   f"{1e6 / whole:,.0f} events/s of one processor, before any HTTP",),
-        libraries=("apsw", "msgspec", "cryptography"),
+        libraries=("apsw", "msgspec", "cryptography", "granian"),
     )  # fmt: skip
 
 
+def under_load() -> list[tuple[str, str, str]]:
+    """Rows of what the threads of ours and of the limit took, medians of runs in turn."""
+    peers: dict[str, events.Serve] = {
+        "ours": lambda folder: servers.ours(folder, program=("-m", "bench.peers.named")),
+        "the limit": servers.empty,
+    }
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
+    for _ in range(RUNS):
+        for name, serve in peers.items():
+            runs[name].append(_loaded(serve))
+    rows = []
+    for name, found in runs.items():
+        whole = median(run[_ALL] for run in found)
+        for what in found[0]:
+            number = median(run[what] for run in found)
+            share = "" if what == _WRITTEN else f"{number / whole:.0%}"
+            rows.append((f"under load, {name}: {what}", f"{number:.1f}", share))
+    return rows
+
+
+_ALL: Final = "all threads"
+_WRITTEN: Final = "KiB written"
+
+
+def _loaded(serve: events.Serve) -> dict[str, float]:
+    """Microseconds of the processor by role, and what was written, for each event."""
+    with events.served(serve) as server:
+        pid = server.child.process.pid
+        events.load(server, seconds=2)
+        before, written_before = threads.times(pid), _written(pid)
+        done = events.load(server)
+        number = done.per_s * events.SECONDS
+        cpu = threads.spent(before, threads.times(pid))
+        written_kib = (_written(pid) - written_before) / 1024
+    by_role = {role: ms * 1000 / number for role, ms in sorted(cpu.items())}
+    known = {role: us for role, us in by_role.items() if us >= 0.05}
+    return {_ALL: sum(by_role.values())} | known | {_WRITTEN: written_kib / number}
+
+
+def _written(pid: int) -> int:
+    """Bytes that a process has had written to the disk so far (proc(5), /proc/PID/io)."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+
+
 def bodies() -> list[bytes]:
-    """Bodies as senders send them, each call with an id of its own: a batch of starts, then their
-    ends, for the two CDRs of a call come minutes apart.
+    """Bodies as senders send them, each call with an id and a start of its own: a batch of starts,
+    then their ends, for the two CDRs of a call come minutes apart.
     """
     texts = [path.read_text(encoding="utf-8") for path in (START, END)]
     made = []
     for first in range(0, EVENTS // 2, BATCH):
         size = min(BATCH, EVENTS // 2 - first)
         ids = [secrets.token_hex(ID_CHARS // 2) for _ in range(size)]
-        made += [text.replace(_id_of(text), call_id).encode() for text in texts for call_id in ids]
+        made += [
+            text.replace(_id_of(text), call_id).replace(BEGAN, str(int(BEGAN) + first + n)).encode()
+            for text in texts for n, call_id in enumerate(ids)
+        ]  # fmt: skip
     return made
 
 
@@ -92,7 +149,7 @@ def _parsed(body: object, raw: bytes) -> Event:
 _CONTEXT: Final = Context(received_at_ms=1_763_805_600_000, number_key=bytes(32))
 
 
-def written(folder: Path, events: list[Event]) -> tuple[float, float]:
+def written(folder: Path, found: list[Event]) -> tuple[float, float]:
     """The writer's operation over an empty store: µs an event, and of it the commits."""
     folder.mkdir()
     database = Database(folder / "ocp.sqlite3", backlog_max=EVENTS)
@@ -100,14 +157,14 @@ def written(folder: Path, events: list[Event]) -> tuple[float, float]:
     connection = database._writer
     commits = 0.0
     began = time.process_time()
-    for first in range(0, len(events), BATCH):
+    for first in range(0, len(found), BATCH):
         connection.execute("BEGIN IMMEDIATE")
-        store._append(connection, events[first : first + BATCH])
+        store._append(connection, found[first : first + BATCH])
         store._tally.write(connection)
         commits += _commit(connection)
     took = time.process_time() - began
     database.close()
-    return took / len(events) * 1e6, commits / len(events) * 1e6
+    return took / len(found) * 1e6, commits / len(found) * 1e6
 
 
 def _commit(connection: apsw.Connection) -> float:
@@ -116,8 +173,8 @@ def _commit(connection: apsw.Connection) -> float:
     return time.process_time() - began
 
 
-def _of_the_writer(parts: dict[str, float], events: list[Event], vault: Vault) -> None:
-    calls = _timed(parts, "… merge", lambda: _merged(events))
+def _of_the_writer(parts: dict[str, float], found: list[Event], vault: Vault) -> None:
+    calls = _timed(parts, "… merge", lambda: _merged(found))
     both = [call for call in calls for _ in range(2)]
     rows = _timed(parts, "… derive the columns", lambda: [derive(c, _DERIVING) for c in both])
     _timed(
@@ -130,20 +187,20 @@ def _of_the_writer(parts: dict[str, float], events: list[Event], vault: Vault) -
     decode = call_rows.DECODER.decode
     # Only the second event of a call finds a record.
     _timed(parts, "… decode the record", lambda: [decode(record) for record in records[::2]])
-    data = _timed(parts, "… encode the event", lambda: [canonical_data(e) for e in events])
+    data = _timed(parts, "… encode the event", lambda: [canonical_data(e) for e in found])
     _timed(
         parts, "… hash the event",
-        lambda: [content_hash(e, said) for e, said in zip(events, data, strict=True)],
+        lambda: [content_hash(e, said) for e, said in zip(found, data, strict=True)],
     )  # fmt: skip
-    _timed(parts, "… encrypt", lambda: [vault.encrypt(event.raw, "name") for event in events])
+    _timed(parts, "… encrypt", lambda: [vault.encrypt(event.raw, "name") for event in found])
 
 
 _DERIVING: Final = Deriving()
 
 
-def _merged(events: list[Event]) -> list[Call]:
+def _merged(found: list[Event]) -> list[Call]:
     calls: dict[str, Call] = {}
-    for event in events:
+    for event in found:
         calls[event.call_id] = merge(calls.get(event.call_id) or new(event.call_id), event)
     return list(calls.values())
 

@@ -1,9 +1,11 @@
--- Two CDRs a call, dialog_start and, many requests later, dialog_end; ids in no order. One thread.
+-- Two CDRs a call, dialog_start and, many requests later, dialog_end; ids in no order, and each call
+-- begins a millisecond after the one before. One thread.
 local LATER = 1024 -- calls under way: the two CDRs of a call never meet in one commit
 local start, ending, number, token, run
 local DIALOG = "3f9a1c5e7b2d40683f9a1c5e7b2d40683f9a1c5e.1763805600000.a1b2c3d4e5f60718293a4b5c6d7e8f90"
 local SESSION = "6c1f0a52-3d7e-4b8a-9f21-7a0c5e3d9b14"
 local CONNECTION = "d41c7a90-sip-01"
+local BEGAN = "1763805600000"
 
 local function read(path)
   local file = assert(io.open(path))
@@ -17,7 +19,7 @@ local function cut(text)
   local parts, at = {}, 1
   while true do
     local first, last, what
-    for name, id in pairs({d = DIALOG, s = SESSION, c = CONNECTION}) do
+    for name, id in pairs({d = DIALOG, s = SESSION, c = CONNECTION, t = BEGAN}) do
       local a, b = text:find(id, at, true)
       if a and (not first or a < first) then first, last, what = a, b, name end
     end
@@ -53,9 +55,10 @@ function request()
   number = number + 1
   -- Knuth's multiplicative hash: each number once, in no order, as OCP's ids are.
   local mark = string.format("%s%08x", run, tonumber(call * 2654435761ULL % 4294967296ULL))
+  local began = string.format("%.0f", tonumber(BEGAN) + call)
   local ids = {
-    d = mark .. "7b2d40683f9a1c5e7b2d4068.1763805600000." .. mark .. "e5f60718293a4b5c",
-    s = mark .. "-3d7e-4b8a-9f21-7a0c5e3d", c = mark .. "-sip-01",
+    d = mark .. "7b2d40683f9a1c5e7b2d4068." .. began .. "." .. mark .. "e5f60718293a4b5c",
+    s = mark .. "-3d7e-4b8a-9f21-7a0c5e3d", c = mark .. "-sip-01", t = began,
   }
   local headers = {["Content-Type"] = "application/json"}
   if token ~= "" then headers["Authorization"] = "Bearer " .. token end

@@ -13,8 +13,9 @@ from bench import servers
 from bench.harness import ROOT, Section, last_cpu, spread
 
 METHOD: Final = """
-64 connections send real CDRs (1.4 KB each; every call has ids of its own, in no order; its
-`dialog_end` comes two thousand requests after its `dialog_start`) as fast as they are answered.
+64 connections send real CDRs (1.4 KB each; every call has ids of its own, in no order, and begins a
+millisecond after the one before; its `dialog_end` comes two thousand requests after its
+`dialog_start`) as fast as they are answered.
 *Ours* checks the token, parses, journals, merges into the call's record and answers after the
 fsync. The *limit* is the same server and framework with a handler that reads the body and answers.
 The *common way* is FastAPI on uvicorn with one SQLite transaction per event (WAL,

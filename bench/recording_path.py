@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
-from bench import recordings, servers
+from bench import recordings, servers, threads
 from bench.harness import MIB, Child, Section, python, spread
 from bench.peers.floor import STEPS
 from bench.recordings import Serve
@@ -27,15 +27,6 @@ RUNS: Final = 7
 SIZE: Final = recordings.LARGE[0]
 COUNT: Final = recordings.LARGE[1]
 WARM_UP: Final = 2
-
-# Who a thread is, by how its name begins in /proc; the first that fits.
-ROLES: Final = (
-    ("recordings-late", "checks of those before"),
-    ("recordings", "hash, write, sync"),
-    ("sqlite-writer", "journal and record"),
-    ("", "HTTP server"),
-)
-LOOP: Final = "event loop"
 
 
 class Spent(NamedTuple):
@@ -81,7 +72,7 @@ def _rows(spent: Mapping[str, list[Spent]]) -> tuple[tuple[str, ...], ...]:
         for name, runs in spent.items()
     ]
     ours = spent["ours"]
-    for role in (LOOP, *(role for _, role in ROLES[::-1])):
+    for role in (threads.LOOP, *(role for _, role in threads.ROLES[::-1])):
         took = median(one.cpu_ms.get(role, 0.0) for one in ours)
         rows.append((f"… of it {role}", "", "", f"{took:.0f}"))
     rows.append((
@@ -117,31 +108,11 @@ def _measured(serve: Serve, file: Path) -> Spent:
     with tempfile.TemporaryDirectory() as name, serve(Path(name)) as server:
         recordings.sent(server, file, WARM_UP, 1)
         recordings.touch(Path(name), 2 * COUNT * SIZE)
-        before = _threads(server.child.process.pid)
+        before = threads.times(server.child.process.pid)
         said = recordings.sent(server, file, COUNT, 1)
-        after = _threads(server.child.process.pid)
-    cpu_ms: dict[str, float] = {}
-    for thread, (role, ms) in after.items():
-        cpu_ms[role] = cpu_ms.get(role, 0.0) + (ms - before.get(thread, (role, 0.0))[1]) / COUNT
+        cpu_ms = threads.spent(before, threads.times(server.child.process.pid))
+    cpu_ms = {role: ms / COUNT for role, ms in cpu_ms.items()}
     return Spent(said["seconds"] * 1000 / COUNT, cpu_ms, median(said["last_ms"]))
-
-
-def _threads(pid: int) -> dict[int, tuple[str, float]]:
-    """Role and milliseconds of the processor so far, of every thread of a process and of those
-    below it (/proc/PID/task/TID/schedstat: the first number, in nanoseconds)."""
-    found: dict[int, tuple[str, float]] = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            ms = int((task / "schedstat").read_text().split()[0]) / 1e6
-            comm = (task / "comm").read_text().strip()
-            below = [int(child) for child in (task / "children").read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended between two looks
-        role = next(role for name, role in ROLES if comm.startswith(name))
-        found[int(task.name)] = (LOOP if int(task.name) == pid else role, ms)
-        for child in below:
-            found |= _threads(child)
-    return found
 
 
 @contextlib.contextmanager
