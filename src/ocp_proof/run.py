@@ -198,7 +198,9 @@ class _Stage:
         acts = [asyncio.create_task(self._act(*one)) for one in story.acts]
         everything = asyncio.gather(*todo, *acts, *lives)
         watched = asyncio.ensure_future(everything)
-        while self.loop.now_ms < END_MS and not (self._is_calm() and self._is_quiet()):
+        # Who asks for something in the last hours waits for it as long as anybody.
+        end_ms = max([END_MS, *(at_ms + _OVERDUE_MS for at_ms, _, _ in story.acts)])
+        while self.loop.now_ms < end_ms and not (self._is_calm() and self._is_quiet()):
             await asyncio.wait({watched}, timeout=_LOOK_MS / 1000)
             if watched.done():
                 watched.result()  # raises what a task died of

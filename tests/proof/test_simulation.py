@@ -16,6 +16,7 @@ from ocp_ingest.adapters import memory
 from ocp_ingest.adapters.memory.recording_store import MemoryRecordingStore
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.events import Event
+from ocp_ingest.core.limits import HOUR_MS
 from ocp_proof import readings
 from ocp_proof.chance import Chance, Name, Struck, aims
 from ocp_proof.effects import ALL_PAIRS, EFFECTS, ELSEWHERE
@@ -23,7 +24,7 @@ from ocp_proof.invariants import Laws
 from ocp_proof.law import BrokenLawError
 from ocp_proof.run import Ran, run
 from ocp_proof.shrink import shrink
-from ocp_proof.story import Story, settings_of, story_of
+from ocp_proof.story import END_MS, Story, settings_of, story_of
 from tests.proof import calls
 
 # One without many faults, one with hundreds, one whose outage outlasts OCP's retention, one in
@@ -45,6 +46,11 @@ class TestSeeds:
         assert sum(ran.outcomes.values()) >= (1 if story_of(seed).dark else 100)
         assert "in_flight" not in ran.outcomes
         assert ran.checks > 1_000
+
+    def test_what_people_ask_for_in_the_last_hour_is_done_too(self) -> None:
+        late = (END_MS - HOUR_MS) | 1  # an odd time: everything is opened again
+        ran = run(2, story=msgspec.structs.replace(story_of(2, 20), acts=((late, "bulk", 0),)))
+        assert ran.broken == ""
 
     def test_a_seed_replays_exactly_in_other_processes_too(self) -> None:
         first = run(11, story=busy_story(11))
