@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final, TypeVar
@@ -32,10 +33,11 @@ one part after the other, on one processor: the lowest processor time of several
 *Writer* is the whole operation of the store in transactions of 64 events of as many calls, of which
 the parts below it are measured alone; the rest of it is SQLite.
 
-*Under load* is what the threads of the server take of the processor for each event while the client
-of the section on events sends, and what the *limit* there takes: one processor for HTTP, event
-loop, writer and disk, so that each finds the caches full of what the others left. *KiB written* is
-the WAL and the pages copied back from it.
+*Under load* is what the threads of a server take of the processor for each event while the client
+of the section on events sends: *ours*; *storing nothing*, which is ours with a store that answers
+at once; and the *limit* of that section. HTTP, event loop, writer and disk share one processor, so
+each finds the caches full of what the others left. What is between *all threads* and *on the clock*
+is waiting for the disk. *KiB written* are the WAL and the pages copied back from it.
 """
 
 EVENTS: Final = 4_000
@@ -60,53 +62,65 @@ def run() -> Section:
         _of_the_writer(parts, found, Vault(Path(folder) / "data.key"))
     whole = sum(parts[name] for name in ("decode the JSON", "parse", "writer"))
     rows = [(name, f"{us:.1f}", f"{us / whole:.0%}") for name, us in parts.items()]
-    rows += under_load()
+    loaded, least = under_load()
     return Section(
-        title="Where the time of an event goes", method=METHOD, rows=tuple(rows),
+        title="Where the time of an event goes", method=METHOD, rows=(*rows, *loaded),
         columns=("part", "µs", "of the whole"),
         findings=(f"decode, parse and write: {whole:.0f} µs an event, so at most "
-                  f"{1e6 / whole:,.0f} events/s of one processor, before any HTTP",),
+                  f"{1e6 / whole:,.0f} events/s of one processor, before any HTTP", least),
         libraries=("apsw", "msgspec", "cryptography", "granian"),
     )  # fmt: skip
 
 
-def under_load() -> list[tuple[str, str, str]]:
-    """Rows of what the threads of ours and of the limit took, medians of runs in turn."""
+def under_load() -> tuple[list[tuple[str, str, str]], str]:
+    """Rows of what the threads of each took, medians of runs in turn; and what follows from it."""
     peers: dict[str, events.Serve] = {
-        "ours": lambda folder: servers.ours(folder, program=("-m", "bench.peers.named")),
+        "ours": partial(servers.ours, program=("-m", "bench.peers.named")),
+        "storing nothing": partial(servers.ours, program=("-m", "bench.peers.storeless")),
         "the limit": servers.empty,
     }
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
     for _ in range(RUNS):
         for name, serve in peers.items():
             runs[name].append(_loaded(serve))
-    rows = []
-    for name, found in runs.items():
-        whole = median(run[_ALL] for run in found)
-        for what in found[0]:
-            number = median(run[what] for run in found)
-            share = "" if what == _WRITTEN else f"{number / whole:.0%}"
-            rows.append((f"under load, {name}: {what}", f"{number:.1f}", share))
-    return rows
+    taken = {
+        name: {what: median(run.get(what, 0.0) for run in found) for what in found[0]}
+        for name, found in runs.items()
+    }
+    rows = [
+        (f"under load, {name}: {what}", f"{number:.1f}",
+         "" if what in _NO_PART else f"{number / parts[_ALL]:.0%}")
+        for name, parts in taken.items() for what, number in parts.items()
+    ]  # fmt: skip
+    least = taken["the limit"][_CLOCK] / taken["storing nothing"][_CLOCK]
+    return rows, (
+        f"all but the store is {least:.2f} of the limit; the store of an event takes "
+        f"{taken['ours'][_CLOCK] - taken['storing nothing'][_CLOCK]:.0f} µs more"
+    )
 
 
 _ALL: Final = "all threads"
+_CLOCK: Final = "on the clock"
 _WRITTEN: Final = "KiB written"
+_NO_PART: Final = (_CLOCK, _WRITTEN)
+# Threads that took less are not shown.
+_SHOWN_US_MIN: Final = 0.5
 
 
 def _loaded(serve: events.Serve) -> dict[str, float]:
-    """Microseconds of the processor by role, and what was written, for each event."""
+    """Microseconds of clock and processor, by role, and what was written, for each event."""
     with events.served(serve) as server:
         pid = server.child.process.pid
         events.load(server, seconds=2)
         before, written_before = threads.times(pid), _written(pid)
-        done = events.load(server)
-        number = done.per_s * events.SECONDS
+        per_s = events.load(server).per_s
+        number = per_s * events.SECONDS
         cpu = threads.spent(before, threads.times(pid))
         written_kib = (_written(pid) - written_before) / 1024
     by_role = {role: ms * 1000 / number for role, ms in sorted(cpu.items())}
-    known = {role: us for role, us in by_role.items() if us >= 0.05}
-    return {_ALL: sum(by_role.values())} | known | {_WRITTEN: written_kib / number}
+    shown = {role: us for role, us in by_role.items() if us >= _SHOWN_US_MIN}
+    whole = {_CLOCK: 1e6 / per_s, _ALL: sum(by_role.values())}
+    return whole | shown | {_WRITTEN: written_kib / number}
 
 
 def _written(pid: int) -> int:

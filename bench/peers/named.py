@@ -17,6 +17,11 @@ class Named(threading.Thread):
         super().run()
 
 
+def name_threads() -> None:
+    """To be called before anything starts a thread."""
+    threading.Thread = Named  # type: ignore[misc]
+
+
 if __name__ == "__main__":
-    threading.Thread = Named  # type: ignore[misc]  # before anything starts one
+    name_threads()
     main()
