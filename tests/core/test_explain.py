@@ -116,7 +116,7 @@ def _answer(job: str, at_ms: int, found: dict[str, bool], version: int | None = 
         ]
     )
     return ev.export_answered(
-        CALL, job, at_ms=at_ms, job_id=f"ocp-{job}", task_id=job, window=(T0, T0 + HOUR_MS),
+        CALL, job, at_ms=at_ms, job_id=f"ocp-{job}", task_id=job, window=(T0, T0 + DAY_MS),
         found=found, files=files, metadata={},
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from ocp_ingest.core.lifecycle import (
     CallPolicy,
     current,
     due,
+    misses,
     next_work,
     outcome,
     stage,
@@ -319,6 +320,27 @@ def test_cdrs_that_ocp_never_had_are_given_up_after_some_misses(lost: str) -> No
     assert done(walk) == "stored"
     assert walk.trace.count("ask_export") == POLICY.cdr_misses_max
     assert walk.trace[-3:] == ["validate", "route", "store"]
+
+
+def test_exports_of_some_hours_of_a_call_prove_no_absence() -> None:
+    """Where OCP can't export the hour of its start, the others are asked for and hold nothing."""
+    first, all_of_it = T0 + HOUR_MS, T0 + DAY_MS
+
+    def missed(*windows: tuple[int, int]) -> int:
+        answers = [
+            ev.export_answered(
+                CALL, f"j{n}", at_ms=T0 + n * DAY_MS, job_id="x", task_id="t", window=window,
+                found={"dialog_end": False}, files=[], metadata={},
+            )
+            for n, window in enumerate(windows, 1)
+        ]  # fmt: skip
+        return misses(fold(CALL, [CDRS[0], audio(), *answers]), "dialog_end", POLICY)
+
+    assert missed((first, all_of_it), (first, all_of_it), (first, all_of_it)) == 0
+    assert missed((T0, first), (first, all_of_it)) == 1, "together they are all of it"
+    assert missed((T0, first), (T0, first), (T0, first), (first, all_of_it)) == 1
+    assert missed((T0, all_of_it), (T0, all_of_it), (first, all_of_it)) == 2
+    assert missed() == 0
 
 
 def test_cdrs_are_given_up_when_exports_fail_until_retention_is_over() -> None:
@@ -657,13 +679,13 @@ def test_a_released_recording_of_a_denied_call_is_stored_without_waiting_for_ocp
 
 
 def test_what_was_released_and_judged_goes_to_its_bucket_although_ocp_denies_the_call() -> None:
-    sha, misses = sha_of(CALL, GOOD), {"dialog_start": False, "dialog_end": False}
+    sha, missed = sha_of(CALL, GOOD), {"dialog_start": False, "dialog_end": False}
     journal = [
         audio(), ev.inspected(CALL, CALL, sha, at_ms=END_MS, report=report(True)),
         act("released", END_MS + 1, CALL),
         ev.validated(CALL, CALL, sha, epoch=1, at_ms=END_MS + 2, valid=True, problems=[], rules=""),
         *(ev.export_answered(CALL, f"j{n}", at_ms=END_MS + n, job_id="", task_id="",
-                             window=(T0, T0), found=misses, files=[], metadata={})
+                             window=(T0, T0 + DAY_MS), found=missed, files=[], metadata={})
           for n in (3, 4, 5)),
     ]  # fmt: skip
     assert [w.action for w in works(fold(CALL, journal), POLICY)] == ["route"]
@@ -677,6 +699,30 @@ def test_of_several_released_versions_whole_bytes_go_before_broken_ones() -> Non
     assert done(walk) == "stored"
     assert walk.call.root.stored is not None
     assert walk.call.root.stored.sha256 == sha_of(CALL, WRONG)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_when_released_bytes_are_lost_no_broken_ones_are_stored_in_their_place(
+    pinned: bool,
+) -> None:
+    """Who heard a recording and released it did not mean the error page that came before it."""
+    walk = Walk([*CDRS, audio(BAD, END_MS + 1), audio(WRONG, END_MS + 2)], Ocp(audio=WRONG),
+                epoch_rules=9)  # fmt: skip
+    assert done(walk) == "quarantined"
+    walk.take(act("released", walk.now_ms, CALL))
+    while pinned and walk.trace[-1] != "route":
+        walk.step()
+    sha = sha_of(CALL, WRONG)
+    gone = ev.landing_lost(
+        CALL, CALL, sha, at_ms=walk.now_ms, landing_key=f"l/{CALL}/{WRONG}", how="Gone."
+    )
+    walk.take(gone)
+    assert current(walk.call, CALL) is None
+    assert {w.action for w in works(walk.call, POLICY)} <= {"ask_export", "close_quarantined"}
+    walk.take(ev.relanded(CALL, CALL, sha, at_ms=walk.now_ms, landing_key="l/2", source="export"))
+    assert done(walk) == "stored"
+    assert walk.call.root.stored is not None
+    assert walk.call.root.stored.sha256 == sha
 
 
 def test_a_release_is_of_one_dialog_or_of_all() -> None:

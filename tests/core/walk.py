@@ -13,9 +13,19 @@ import msgspec
 from ocp_ingest.core import call as calls
 from ocp_ingest.core import events as ev
 from ocp_ingest.core.call import Call, merge
+from ocp_ingest.core.eligibility import floor_h, hour_after, span_of
 from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import CallPolicy, Outcome, Work, due, next_work, outcome, works
-from ocp_ingest.core.limits import HOUR_MS, MINUTE_MS
+from ocp_ingest.core.lifecycle import (
+    CallPolicy,
+    Outcome,
+    Work,
+    due,
+    next_work,
+    outcome,
+    start_ms,
+    works,
+)
+from ocp_ingest.core.limits import MINUTE_MS
 from tests.core.strategies import CALL, T0, as_journal, problem, received, report, sha_of, taken
 
 DURATION_MS: Final = 20 * MINUTE_MS
@@ -136,7 +146,7 @@ class Walk:
 
     def _export(self, work: Work) -> None:
         self.ocp.tried += 1
-        job, window = f"walk-{self.ocp.tried}", (T0, T0 + HOUR_MS)
+        job, window = f"walk-{self.ocp.tried}", self._hours()
         asked_at_ms = self.now_ms
         self.take(ev.export_asked(CALL, job, at_ms=asked_at_ms, window=window, attempt=1))
         self.now_ms += 5 * MINUTE_MS
@@ -160,6 +170,12 @@ class Walk:
                 found=found, files=files, metadata={},
             )
         )  # fmt: skip
+
+    def _hours(self) -> tuple[int, int]:
+        """All hours that the call may lie in, as the planner asks for them."""
+        policy = self.policy.stage2
+        start, end = span_of(start_ms(self.call), self.call.get("call_ended"), policy)
+        return floor_h(start), hour_after(end)
 
 
 def arrival(event: Event) -> int:

@@ -15,6 +15,7 @@ from ocp_ingest.core import events as ev
 from ocp_ingest.core.access import Person
 from ocp_ingest.core.call import Call
 from ocp_ingest.core.errors import Transient
+from ocp_ingest.core.limits import DAY_MS
 from ocp_ingest.core.routing import Rule
 from ocp_ingest.core.settings import LineOfBusiness, Settings
 from ocp_ingest.desk import bulk
@@ -108,7 +109,7 @@ class Office:
         self.made += 1
         call_id = f"{'d4' * 20}.{self.clock.now_ms()}.{self.made:032X}"
         await self._deliver(call_id, tone())
-        window = (self.clock.now_ms() - 3_600_000, self.clock.now_ms())
+        window = (self.clock.now_ms() - DAY_MS, self.clock.now_ms() + DAY_MS)
         for number in range(self.stage.settings.policy.cdr_misses_max):
             self.clock.advance(1_000)
             event = ev.export_answered(

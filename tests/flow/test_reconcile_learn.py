@@ -18,6 +18,7 @@ from tests.flow.stage import Stage, dialog_start, settings
 
 POLICY = Policy()
 START = 1_790_000_000_000
+HOURS = (START - START % HOUR_MS, START + DAY_MS)
 
 
 def _call(age_ms: int = 0) -> PendingCall:
@@ -67,7 +68,7 @@ async def _learned(missed: int, found: int) -> GroupState:
 
 def _answer(call_id: str, job_key: str, at_ms: int, held: bool) -> Event:
     return export_answered(
-        call_id, job_key, at_ms=at_ms, job_id=job_key, task_id="t", window=(0, HOUR_MS),
+        call_id, job_key, at_ms=at_ms, job_id=job_key, task_id="t", window=HOURS,
         found={"audio": held}, files=[], metadata={},
     )  # fmt: skip
 

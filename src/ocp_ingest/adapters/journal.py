@@ -58,7 +58,7 @@ _KNOWN_MAX: Final = 4_096
 
 # Of what `derive`, `problem_codes` and core.counting.standing say of a record: to be raised with
 # every change of them, so that columns and counters of older programs are derived anew.
-_DERIVATION: Final = 3
+_DERIVATION: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

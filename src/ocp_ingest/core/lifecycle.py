@@ -34,7 +34,7 @@ from ocp_ingest.core.call import (
     Version,
     flags,
 )
-from ocp_ingest.core.eligibility import Policy, deadline_at, eligible_at
+from ocp_ingest.core.eligibility import Policy, deadline_at, eligible_at, floor_h, span_of
 
 Action = Literal[
     "inspect", "validate", "route", "store", "close_absent", "close_quarantined", "close_lost",
@@ -157,6 +157,8 @@ def usable(call: Call, version: Version, dialog_id: str) -> bool | None:
     if version.received_at_ms and not version.at_hand and not _is_stored(call, dialog_id):
         return False
     if call.released(dialog_id):
+        if not integral(version) and _was_whole(call, dialog_id):
+            return False
         verdict = version.verdicts.get(call.epoch)
         return None if verdict is None else verdict.valid
     if any(v.valid for v in version.verdicts.values()):
@@ -164,6 +166,14 @@ def usable(call: Call, version: Version, dialog_id: str) -> bool | None:
     if version.report is not None and not integral(version):
         return False
     return False if call.epoch in version.verdicts else None
+
+
+def _was_whole(call: Call, dialog_id: str) -> bool:
+    """Whether whole bytes of a recording came: who released it meant these, lost or not."""
+    recording = call.recordings.get(dialog_id)
+    if recording is None or recording.stored is not None:
+        return False
+    return any(v.report is not None and integral(v) for v in recording.versions.values())
 
 
 def _is_stored(call: Call, dialog_id: str) -> bool:
@@ -209,11 +219,20 @@ def missing_cdrs(call: Call) -> tuple[str, ...]:
     return ("dialog_start",) * lacks_start + ("dialog_end",) * lacks_end
 
 
-def misses(call: Call, data_type: str) -> int:
-    """How many exports, in this epoch, were asked for a data type and did not hold it."""
-    if not call.exports:
+def misses(call: Call, data_type: str, policy: CallPolicy) -> int:
+    """How often, in this epoch, exports were asked for a data type and did not hold it.
+
+    Of the hours that the call may lie in, that which the fewest of them covered counts: an export
+    of some of these hours, as there are where OCP can't export the others, proves no absence.
+    """
+    lacking = [e for e in _answered(call) if e.found.get(data_type) is False]
+    if not lacking:
         return 0
-    return sum(export.found.get(data_type) is False for export in _answered(call))
+    start, end = span_of(start_ms(call), call.get("call_ended"), policy.stage2)
+    first_ms, last_ms = floor_h(start), floor_h(end)
+    # Fewer may cover an hour than the one before it only where an export ends.
+    ends = {e.to_ms for e in lacking if first_ms < e.to_ms <= last_ms}
+    return min(sum(e.from_ms <= at < e.to_ms for e in lacking) for at in {first_ms, *ends})
 
 
 def _answered(call: Call) -> list[Export]:
@@ -314,7 +333,7 @@ def _validate_works(
 
 def _unsettled(call: Call, policy: CallPolicy) -> tuple[str, ...]:
     """Missing CDRs that an export may still bring."""
-    return tuple(t for t in missing_cdrs(call) if misses(call, t) < policy.cdr_misses_max)
+    return tuple(t for t in missing_cdrs(call) if misses(call, t, policy) < policy.cdr_misses_max)
 
 
 def _denied(call: Call, policy: CallPolicy) -> bool:
@@ -324,7 +343,9 @@ def _denied(call: Call, policy: CallPolicy) -> bool:
     unannounced = call.get("seen") is None
     # What was judged valid or released goes its way to the end, whatever OCP says by then.
     undecided = call.root.progress < PROGRESS_VALID and not call.released(call.root_dialog_id)
-    return unannounced and undecided and misses(call, "dialog_start") >= policy.cdr_misses_max
+    if not unannounced or not undecided:
+        return False
+    return misses(call, "dialog_start", policy) >= policy.cdr_misses_max
 
 
 def _audio_works(call: Call, policy: CallPolicy, denied: bool) -> list[Work]:

@@ -48,7 +48,7 @@ async def learn(world: World, stage2: Stage2, group: GroupState, job: ExportJob)
         export = call.exports.get(job.job_key) if call is not None else None
         if call is not None and export is not None and export.found.get("audio"):
             asked += 1
-            missed += misses(call, "audio") > 0
+            missed += misses(call, "audio", world.settings.policy) > 0
     policy = world.settings.policy.stage2
     enough = asked >= policy.watermark_sample_min
     sample = Sample(0, 0, job.job_key) if enough else Sample(asked, missed, job.job_key)
