@@ -12,7 +12,8 @@ lost means that OCP can't give it any more; absent, that OCP     the index
   never had it: by OCP's own truth
 nothing is overwritten; only the landing store loses objects     a bucket
 an object's bytes are those that were proved                     a bucket
-what lies in a bucket of a line of business was routed there     a bucket
+what lies in a bucket of a line of business was routed there,    a bucket
+  or came in place of routed bytes that were lost before
 what was acknowledged is in the journal; what was refused is     each answer to a push
   evidence
 Of exports, leases and bounds: see `bounds`; of OCP's side: `vendor`. At the end: `ending`.
@@ -30,7 +31,7 @@ import msgspec
 from ocp_ingest.adapters.journal import Row
 from ocp_ingest.core.call import Call, flags, merge, new
 from ocp_ingest.core.events import Event
-from ocp_ingest.core.lifecycle import outcome
+from ocp_ingest.core.lifecycle import integral, outcome
 from ocp_ingest.core.limits import EVENT_VARIANTS_MAX, HOUR_MS, RECORDING_VERSIONS_MAX
 from ocp_ingest.core.settings import LANDING, QUARANTINE, Settings
 from ocp_ingest.ports import Kept
@@ -62,7 +63,7 @@ class Laws:
         self._lob_buckets = set(settings.buckets().values())
         self._folded: dict[str, Call] = {}
         self._variants: dict[str, int] = defaultdict(int)
-        self._routed: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._routed: dict[str, list[Event]] = defaultdict(list)
         self._acknowledged: set[tuple[str, str]] = set()
         self._received: dict[tuple[str, str, str], str] = {}
         # SHA-256 of bytes whose loss was journalled, or that somebody took.
@@ -94,8 +95,7 @@ class Laws:
         held = self._folded.get(call_id) or new(call_id)
         self._folded[call_id] = merge(held, event)
         if event.kind == "routed":
-            place = event.data["bucket"], event.data["sha256"]
-            self._routed[event.data["key"]].append(place)
+            self._routed[event.data["key"]].append(event)
         if event.kind == "received":
             self._received[call_id, event.data["dialog_id"], event.data["sha256"]] = event_id
         if event.kind == "landing_lost":
@@ -298,5 +298,22 @@ class Laws:
         """The pin of a place is journalled before anything is copied there, and it is one place."""
         owners = self._routed.get(key, ())
         law(bool(owners), f"{bucket}/{key}: nothing was routed there")
-        law(all(b == bucket for b, _ in owners), f"{bucket}/{key}: routed to another bucket")
-        law(any(s == sha256 for _, s in owners), f"{bucket}/{key}: other bytes than were routed")
+        here = all(event.data["bucket"] == bucket for event in owners)
+        law(here, f"{bucket}/{key}: routed to another bucket")
+        law(
+            any(e.data["sha256"] == sha256 or self._stands_in(e, sha256) for e in owners),
+            f"{bucket}/{key}: other bytes than were routed",
+        )
+
+    def _stands_in(self, routed: Event, sha256: str) -> bool:
+        """Whether bytes may lie where others were routed, which were lost before they lay there.
+
+        They were judged valid too, and no error page stands in for a recording that was whole.
+        """
+        if routed.data["sha256"] not in self.bytes_lost:
+            return False
+        versions = self._folded[routed.call_id].recordings[routed.data["dialog_id"]].versions
+        mine = versions.get(sha256)
+        if mine is None or not any(verdict.valid for verdict in mine.verdicts.values()):
+            return False
+        return integral(mine) or not integral(versions[routed.data["sha256"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from ocp_ingest.adapters import memory
 from ocp_ingest.adapters.memory.recording_store import MemoryRecordingStore
+from ocp_ingest.core import events as ev
 from ocp_ingest.core.call import fold
 from ocp_ingest.core.events import Event
 from ocp_ingest.core.limits import HOUR_MS
@@ -300,6 +302,49 @@ class TestLaws:
         self.laws.object(calls.BUCKET, calls.KEY, None, held)
         with pytest.raises(BrokenLawError, match="another bucket"):
             self.laws.object("lob-cards", calls.KEY, None, held)
+
+    def test_other_bytes_than_were_routed_unless_these_were_lost(self) -> None:
+        life, other = calls.whole_life()[:-1], b"a better one"
+        sha = hashlib.sha256(other).hexdigest()
+        came = [
+            ev.received(
+                calls.CALL_ID, calls.CALL_ID, sha, at_ms=life[-1].at_ms, source="export",
+                size_bytes=len(other), landing_key="cc/dd", name="", name_parts={},
+                container="wav",
+            ),
+            ev.inspected(calls.CALL_ID, calls.CALL_ID, sha, at_ms=0, report={"problems": []}),
+        ]  # fmt: skip
+        valid = ev.validated(
+            calls.CALL_ID, calls.CALL_ID, sha, epoch=0, at_ms=0, valid=True, problems=[], rules="r"
+        )
+        gone = ev.landing_lost(
+            calls.CALL_ID, calls.CALL_ID, calls.SHA256, at_ms=0, landing_key="aa/bb", how="Gone."
+        )
+        self.journalled(*life, *came, valid)
+        with pytest.raises(BrokenLawError, match="other bytes than were routed"):
+            self.laws.object(calls.BUCKET, calls.KEY, None, (other, sha))
+        self.journalled(gone)
+        self.laws.object(calls.BUCKET, calls.KEY, None, (other, sha))
+
+    def test_broken_bytes_in_place_of_whole_ones_that_were_lost(self) -> None:
+        life, page = calls.whole_life()[:-1], b"<html>502</html>"
+        sha = hashlib.sha256(page).hexdigest()
+        report = {"problems": [{"severity": "error", "code": "not_audio.html", "text": "t"}]}
+        came = [
+            ev.received(
+                calls.CALL_ID, calls.CALL_ID, sha, at_ms=life[-1].at_ms, source="stream",
+                size_bytes=len(page), landing_key="cc/dd", name="", name_parts={},
+                container="html",
+            ),
+            ev.inspected(calls.CALL_ID, calls.CALL_ID, sha, at_ms=0, report=report),
+            ev.validated(calls.CALL_ID, calls.CALL_ID, sha, epoch=0, at_ms=0, valid=True,
+                         problems=[], rules="r"),
+            ev.landing_lost(calls.CALL_ID, calls.CALL_ID, calls.SHA256, at_ms=0,
+                            landing_key="aa/bb", how="Gone."),
+        ]  # fmt: skip
+        self.journalled(*life, *came)
+        with pytest.raises(BrokenLawError, match="other bytes than were routed"):
+            self.laws.object(calls.BUCKET, calls.KEY, None, (page, sha))
 
     def test_an_object_in_nobody_s_bucket(self) -> None:
         with pytest.raises(BrokenLawError, match="nobody"):
