@@ -8,7 +8,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+
+# 503 says "the same again, after Retry-After": the group is busy, or a store was away for a moment.
+# Tries of one request, and the longest pause between two, in s: two minutes at most.
+_TRIES_MAX: Final = 12
+_PAUSE_S_MAX: Final = 10.0
 
 
 class Client:
@@ -67,8 +72,16 @@ class Client:
     def _json(self, request: urllib.request.Request) -> Any:
         if self._login[0]:
             request.add_header("authorization", f"Bearer {self._fresh_token()}")
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.load(answer)
+        tries = 0
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                    return json.load(answer)
+            except urllib.error.HTTPError as bad:
+                tries += 1
+                if bad.code != 503 or tries == _TRIES_MAX:
+                    raise
+                time.sleep(min(float(bad.headers.get("retry-after") or 1), _PAUSE_S_MAX))
 
     def _fresh_token(self) -> str:
         if time.monotonic() >= self._token_until:
