@@ -7,6 +7,7 @@ tests/docs/test_promises.py.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -50,6 +51,28 @@ def _simulated() -> str:
         f"simulated: {_sum(found, 'seeds'):,} seeds, {_sum(found, 'calls'):,} calls, "
         f"{_sum(found, 'faults'):,} faults, {_sum(found, 'checks'):,} checks of the laws; "
         f"laws broken: {len(broken)}" + f", of which run clean since: {mended}" * bool(broken)
+    )
+
+
+def _each_seed() -> str:
+    """How far the seeds go without a gap, and how each ended when it was last run."""
+    last = {
+        seed: (run["commit"], any(one["seed"] == seed for one in run["broken"]))
+        for run in runs("proof")
+        for seed in range(run["from"], run["from"] + run["seeds"])
+    }
+    until = next(seed for seed in itertools.count(1) if seed not in last) - 1
+    if not until:
+        return _NEVER
+    first = [last[seed] for seed in range(1, until + 1)]
+    by_commit = Counter(commit for commit, _ in first)
+    return (
+        f"Seeds 1 to {until:,}, 100 calls each, were all run; "
+        f"{sum(broken for _, broken in first)} broke a law in its last run. `make simulate "
+        f'SEEDS={until}` runs them again, `make simulate SEEDS=400 ARGS="--from 1201"` a part. '
+        "The commits they last ran on: "
+        + ", ".join(f"{commit} {number:,}" for commit, number in by_commit.most_common())
+        + "."
     )
 
 
@@ -263,6 +286,8 @@ def page() -> str:
         "One line for each run, as its command wrote it; a plus behind a commit: with changes that "
         "were not committed. Simulation: [what was run](proof-runs.md). How to run them: "
         "[simulation, soak, fuzzing](reference/simulation.md).",
+        "### Simulation",
+        _each_seed(),
         "### Soak",
         _table(
             ("date", "commit", "seed", "rounds", "kill -9", "power cuts", "failing syncs",
