@@ -14,6 +14,8 @@ import pytest_asyncio
 from ocp_ingest.core.incident_words import meaning
 from ocp_ingest.core.incidents import INCIDENT_KINDS, Incident
 from ocp_ingest.core.lifecycle import OUTCOMES, STAGES
+from ocp_ingest.desk.letters import links
+from ocp_ingest.desk.notify import Channels
 from ocp_ingest.desk.ports import Alert
 from ocp_ingest.entrypoints.console import filters, incidents
 from ocp_ingest.ports import Kept
@@ -84,6 +86,47 @@ async def test_an_incident_is_shown_with_all_that_is_known_of_it(site: Site) -> 
     page = await client.get("/console/incidents")
     assert "La copia que OCP tiene de una grabación es inservible" in page.text
     assert "La copia de la grabación que tiene OCP tampoco sirve." in page.text
+
+
+ASKED: Final = "the one you came for"
+GONE: Final = "neither open nor among the newest closed ones"
+
+
+async def test_the_incident_that_a_letter_links_comes_first(site: Site) -> None:
+    await opened(site, "vendor_down:emea-retail", severity="critical")
+    await opened(site, "retention_near:emea-retail")
+    client = await site.login("operator")
+    incident = next(
+        one for one in await site.world.incidents.incidents() if one.kind == "retention_near"
+    )
+    link, _ = links(Channels(console_url=f"{site.base}/console"), incident)
+    page = await client.get(link.removeprefix(site.base))
+    said = main(page)
+    assert said.index("retention_near:emea-retail") < said.index("vendor_down:emea-retail")
+    assert said.count('aria-current="true"') == 1
+    assert said.index('aria-current="true"') < said.index("retention_near:emea-retail")
+    assert ASKED in page.text
+    assert ASKED not in (await client.get("/console/incidents")).text
+
+
+async def test_an_incident_that_was_closed_since_its_letter_is_shown_closed(site: Site) -> None:
+    await opened(site, "unassigned")
+    client = await site.login("operator")
+    await client.post("/console/incidents/close", key="unassigned", reason="rule added")
+    page = await client.get("/console/incidents?key=unassigned")
+    assert "operator: rule added" in page.text
+    assert ASKED in page.text
+    assert GONE not in page.text
+
+
+async def test_an_incident_that_is_not_there_is_said_not_to_be_there(site: Site) -> None:
+    await opened(site, "unassigned")
+    client = await site.login("operator")
+    page = await client.get("/console/incidents?key=%3Cb%3E")
+    assert GONE in page.text
+    assert "<b>" not in main(page)
+    assert "unassigned" in page.text
+    assert ASKED not in page.text
 
 
 @pytest.mark.parametrize("kind", sorted(INCIDENT_KINDS))

@@ -103,8 +103,8 @@ def routes(console: Console) -> list[HTTPRouteHandler]:
     async def incidents(request: AnyRequest) -> Response[bytes]:
         visit = visit_of(request)
         visit.person.require("see")
-        closed = request.query_params.get("state", "") == "closed"
-        return await _list(console, visit, closed)
+        asked = request.query_params.get("key", "")
+        return await _list(console, visit, request.query_params.get("state", "") == "closed", asked)
 
     @post("/incidents/close")
     async def close(request: AnyRequest) -> Response[bytes]:
@@ -131,16 +131,38 @@ def routes(console: Console) -> list[HTTPRouteHandler]:
 # -- incidents ------------------------------------------------------------------------------------
 
 
-async def _list(console: Console, visit: Visit, closed: bool) -> Response[bytes]:
+async def _list(console: Console, visit: Visit, closed: bool, asked: str) -> Response[bytes]:
+    """Open incidents, or closed ones; the one that was asked for, as letters do, comes first.
+
+    It may have been closed since its letter was sent: then the closed ones are shown.
+    """
+    found = await _closed(console, visit) if closed else await _open(console, visit)
+    if asked and not closed and not _has(found, asked):
+        ended = await _closed(console, visit)
+        found, closed = (ended, True) if _has(ended, asked) else (found, False)
+    first = next((one for one in found if one.key == asked), None)
+    found.sort(key=lambda one: one is not first)
+    return console.page(
+        visit, "incidents.html", rows=[await row_of(console, visit, one) for one in found],
+        closed=closed, asked=first, gone=bool(asked) and first is None, tab="incidents",
+    )  # fmt: skip
+
+
+async def _open(console: Console, visit: Visit) -> list[Incident]:
+    found = await console.desk.world.incidents.incidents(limit=OPEN_SHOWN_MAX)
+    found.sort(key=lambda one: (one.severity != "critical", -one.opened_at_ms, one.key))
+    return [one for one in found if concerns(visit.person, one)]
+
+
+async def _closed(console: Console, visit: Visit) -> list[Incident]:
     store = console.desk.world.incidents
-    if closed:
-        found = await store.incidents(open_only=False, limit=CLOSED_READ_MAX)
-        found = [one for one in found if one.closed_at_ms is not None][:CLOSED_SHOWN_MAX]
-    else:
-        found = await store.incidents(limit=OPEN_SHOWN_MAX)
-        found.sort(key=lambda one: (one.severity != "critical", -one.opened_at_ms, one.key))
-    rows = [await row_of(console, visit, one) for one in found if concerns(visit.person, one)]
-    return console.page(visit, "incidents.html", rows=rows, closed=closed, tab="incidents")
+    found = await store.incidents(open_only=False, limit=CLOSED_READ_MAX)
+    ended = [one for one in found if one.closed_at_ms is not None][:CLOSED_SHOWN_MAX]
+    return [one for one in ended if concerns(visit.person, one)]
+
+
+def _has(found: Sequence[Incident], key: str) -> bool:
+    return any(one.key == key for one in found)
 
 
 def concerns(person: Person, incident: Incident) -> bool:
