@@ -43,7 +43,7 @@ def call(
     name: str, first_hour: float, hours: float = 0.5, *, misses: int = 0, since: int = NOW
 ) -> PendingCall:
     start = T0 + int(first_hour * HOUR_MS)
-    end = start + int(hours * HOUR_MS)
+    end = start + round(hours * HOUR_MS)
     deadline = start + POLICY.retention_ms
     return PendingCall(name, start, end, misses, T0, deadline, since)
 
@@ -171,6 +171,47 @@ def test_a_call_longer_than_the_cap_gets_its_first_hours_then_its_last_in_turns(
         return hours_of(made.windows[0])
 
     assert [hours(0), hours(1), hours(2)] == [(0, 48), (12, 60), (0, 48)]
+
+
+def test_the_hours_in_the_middle_of_a_call_have_their_turn_too() -> None:
+    """What OCP knows by a start or an end that we don't know may lie in any of its hours."""
+
+    def hours(misses: int) -> tuple[int, int]:
+        one = call("a", 10.5, 4.2, misses=misses)
+        return hours_of(plan("g", [one], CostModel(), POLICY, NOW, Caps(2)).windows[0])
+
+    assert [hours(n) for n in range(5)] == [(10, 12), (13, 15), (12, 14), (10, 12), (13, 15)]
+
+
+@given(
+    st.integers(0, 1800), st.integers(1, 48), st.sets(st.integers(8, 42), max_size=6),
+    st.integers(0, 3),
+)  # fmt: skip
+def test_so_many_tries_as_parts_ask_for_every_hour_that_ocp_can_export(
+    minutes: int, cap: int, walls: set[int], rounds: int
+) -> None:
+    poison = tuple(PoisonHour(T0 + hour * HOUR_MS, NOW + 1) for hour in sorted(walls))
+    first, last = 10, (10 * 60 + 30 + minutes) // 60 + 1
+    wanted = set(range(first, last)) - walls
+    asked: set[int] = set()
+    # Every part but the last of each run between two walls is as long as the cap.
+    parts = sum(-(-len(run) // cap) for run in runs_of(sorted(wanted)))
+    for misses in range(rounds * max(parts, 2), (rounds + 1) * max(parts, 2)):
+        one = call("a", 10.5, minutes / 60, misses=misses)
+        for window in plan("g", [one], CostModel(), WIDE, NOW, Caps(cap, (), poison)).windows:
+            asked |= set(range(*hours_of(window)))
+    assert asked == wanted
+
+
+def runs_of(hours: list[int]) -> list[list[int]]:
+    """Hours without a gap."""
+    runs: list[list[int]] = []
+    for hour in hours:
+        if runs and runs[-1][-1] == hour - 1:
+            runs[-1].append(hour)
+        else:
+            runs.append([hour])
+    return runs
 
 
 def test_a_call_across_a_quarantined_hour_gets_the_hours_beside_it() -> None:

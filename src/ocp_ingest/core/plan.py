@@ -6,8 +6,8 @@ packed into windows by what they cost: a window of `span` hours takes α + β ·
 sort out    not yet eligible, past OCP's deletion, or only in quarantined hours: deferred, with a
             reason
 reduce      a call needs the hours `[floor_h(start), floor_h(end) + 1 h)`, because OCP floors both
-            ends; longer than the cap, it gets the cap from its start, and after an odd number of
-            misses from its end
+            ends; longer than the cap, or across a quarantined hour, it gets one part of them at
+            each try: its first hours, its last, then those between
 partition   dynamic programme: least sum of α + β · span over windows that each hold their calls'
             hours whole
 gather      a window of few calls waits `gather_ms` from its first eligible call, for others to
@@ -221,25 +221,30 @@ def _sort_out(
         return Deferred(call.call_id, at, f"OCP's data may be incomplete until {_utc(at)}")
     start, end = span_of(call.start_ms, call.end_ms, policy)
     first, last = start // HOUR_MS, end // HOUR_MS + 1
-    from_end = call.misses % 2 == 1
-    if bounds.walls and bounds.wall_in(first, last):
-        free = _free_run(first, last, bounds, from_end)
-        if free is None:
-            until = min(bounds.retry_at[hour] for hour in range(first, last))
-            why = f"OCP cannot export its hour; tried again from {_utc(until)}"
-            return Deferred(call.call_id, until, why)
-        first, last = free
-    cap = min(bounds.cap, bounds.cap_over(first, last))
-    if last - first <= cap:
-        return first, last
-    return (last - cap, last) if from_end else (first, first + cap)
+    parts = [part for run in _free_runs(first, last, bounds) for part in _parts(*run, bounds)]
+    if not parts:
+        until = min(bounds.retry_at[hour] for hour in range(first, last))
+        why = f"OCP cannot export its hour; tried again from {_utc(until)}"
+        return Deferred(call.call_id, until, why)
+    # A window holds calls by their start, or by their end, as far as anybody knows: the hours at
+    # both ends come first. A start or end that is unknown may lie in any of them.
+    in_turns = [*parts[:1], *parts[-1:], *parts[1:-1]]
+    return in_turns[call.misses % len(in_turns)]
 
 
-def _free_run(first: int, last: int, bounds: _Bounds, from_end: bool) -> tuple[int, int] | None:
-    """The first (or last) run of hours between quarantined ones, None if there is none."""
+def _free_runs(first: int, last: int, bounds: _Bounds) -> list[tuple[int, int]]:
+    """The runs of hours between quarantined ones; none where all are."""
+    if not (bounds.walls and bounds.wall_in(first, last)):
+        return [(first, last)]
     edges = [first - 1, *(hour for hour in bounds.walls if first <= hour < last), last]
-    runs = [(a + 1, b) for a, b in pairwise(edges) if b - a > 1]
-    return (runs[-1] if from_end else runs[0]) if runs else None
+    return [(a + 1, b) for a, b in pairwise(edges) if b - a > 1]
+
+
+def _parts(first: int, last: int, bounds: _Bounds) -> list[tuple[int, int]]:
+    """A run of hours in windows as long as they may be; the last two may share hours."""
+    cap = min(bounds.cap, bounds.cap_over(first, last))
+    starts = [first + n * cap for n in range((last - first - 1) // cap)]
+    return [(at, at + cap) for at in starts] + [(max(first, last - cap), last)]
 
 
 _Pack = tuple[int, int, list[PendingCall]]
