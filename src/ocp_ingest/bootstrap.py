@@ -24,6 +24,7 @@ from ocp_ingest import config as config_module
 from ocp_ingest.adapters.embedded.clock import ScaledClock, SystemClock
 from ocp_ingest.adapters.ocp.settings import configured
 from ocp_ingest.config_model import Config
+from ocp_ingest.core.errors import NotFound
 from ocp_ingest.desk.notify import Channels
 from ocp_ingest.desk.world import Desk
 from ocp_ingest.ingest.world import World
@@ -111,6 +112,15 @@ def embedded(config: Config) -> Embedded:
     except BaseException:
         presence.close()
         raise
+
+
+def rotate_key(data_dir: Path) -> str:
+    """Makes a new key for what a store encrypts; its name. Raises NotFound, Transient, Terminal."""
+    from ocp_ingest.adapters.embedded.vault import Vault
+
+    if not (data_dir / VAULT_FILE).exists():
+        raise NotFound(f"{VAULT_FILE} is missing: put it back from a back-up.")
+    return Vault(data_dir / VAULT_FILE).rotate()
 
 
 def _open(config: Config, data_dir: Path, presence: Presence) -> Embedded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import pytest
 
 from ocp_ingest import config as config_reader
 from ocp_ingest.adapters.tokens.setup import authority
+from ocp_ingest.bootstrap import Embedded
 from ocp_ingest.core.errors import Denied
+from ocp_ingest.core.events import Event
 from tests.cli.kit import OCP, Shop, run
 from tests.story.kit import command, hiss
 
 # -- help ----------------------------------------------------------------------------------------
 
 COMMANDS = (
-    (), ("serve",), ("work",), ("smoke",), ("demo",), ("token",), ("replay",), ("doctor",),
+    (), ("serve",), ("work",), ("smoke",), ("demo",), ("token",), ("rotate-key",), ("replay",),
+    ("doctor",),
     ("calls",), ("calls", "list"),
     ("calls", "show"), ("calls", "explain"), ("calls", "retry"), ("calls", "reopen"),
     ("calls", "release"), ("calls", "mark-absent"), ("reconcile",), ("reconcile", "run"),
@@ -102,6 +106,39 @@ def test_no_token_is_printed_where_somebody_else_issues_them(tmp_path: Path) -> 
     assert answer.code == 2
     assert "id.example" in answer.err
     assert answer.out == ""
+
+
+# -- rotate-key ----------------------------------------------------------------------------------
+
+
+def test_a_new_key_leaves_what_older_ones_encrypted_readable(shop: Shop) -> None:
+    first = shop.stored()
+    answer = shop.run("rotate-key")
+    assert (answer.code, "restart the server" in answer.out) == (0, True), answer.err
+    second = shop.stored()
+    for talk in (first, second):
+        journal = shop.within(partial(_journal, call_id=talk.call_id))
+        assert any(event.raw for event in journal)
+    assert shop.run("doctor").code == 0
+
+
+def test_no_key_is_made_in_place_of_one_that_is_lost(shop: Shop) -> None:
+    shop.stored()
+    (shop.data_dir / "vault.key").unlink()
+    answer = shop.run("rotate-key")
+    assert (answer.code, "put it back" in answer.err) == (3, True)
+    assert not (shop.data_dir / "vault.key").exists()
+    answer = shop.run("replay")
+    assert (answer.code, "put back vault.key" in answer.err) == (1, True)
+
+
+def test_a_key_needs_a_store(shop: Shop) -> None:
+    answer = shop.run("rotate-key")
+    assert (answer.code, "--data-dir" in answer.err) == (3, True)
+
+
+async def _journal(opened: Embedded, call_id: str) -> list[Event]:
+    return await opened.world.calls.journal(call_id)
 
 
 # -- replay --------------------------------------------------------------------------------------

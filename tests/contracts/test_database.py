@@ -290,26 +290,48 @@ class TestEncryption:
     async def test_rows_of_older_keys_stay_readable_after_a_rotation(self, tmp_path: Path) -> None:
         vault = Vault(tmp_path / "data.key")
         await self.fill(tmp_path, vault)
-        assert vault.rotate() != "k1"
+        first = vault.key_id
+        assert vault.rotate() != first
         database = Database(tmp_path / "s.sqlite3", backlog_max=100)
         store = EmbeddedCallStore(database, Vault(tmp_path / "data.key"), Deriving())
         await store.append([samples.end(origin_uri=self.SECRET)])
         raws = [e.raw for e in await store.journal("c1")]
+        keys = await database.read(lambda c: rows(c, "SELECT DISTINCT key_id FROM journal"))
         database.close()
         assert len(raws) == 2
         assert all(self.SECRET.encode() in raw for raw in raws)
+        assert len(keys) == 2
+
+    async def test_a_reader_learns_a_key_that_another_process_made(self, tmp_path: Path) -> None:
+        reads = Vault(tmp_path / "data.key")
+        other = Vault(tmp_path / "data.key")
+        other.rotate()
+        sealed = other.encrypt(b"said", "row")
+        assert reads.decrypt(sealed, "row", other.key_id) == b"said"
+
+    def test_of_two_processes_that_make_a_key_neither_loses_the_other_s(
+        self, tmp_path: Path
+    ) -> None:
+        one, two = Vault(tmp_path / "data.key"), Vault(tmp_path / "data.key")
+        made = {one.key_id, one.rotate(), two.rotate(), one.rotate()}
+        assert len(made) == 4
+        assert set(Vault(tmp_path / "data.key")._file.keys) == made
+        with one._alone(), pytest.raises(Transient, match="try again"):
+            two.rotate()
 
     async def test_without_its_key_the_store_does_not_open(self, tmp_path: Path) -> None:
         await self.fill(tmp_path, Vault(tmp_path / "data.key"))
+        lost = (tmp_path / "data.key").read_bytes()
         (tmp_path / "data.key").unlink()
-        vault = Vault(tmp_path / "data.key")
-        vault.rotate()  # even a key of another name does not help
-        kept = vault._file.keys.pop("k1")
-        assert kept
-        vault._write(vault._file)
+        for _ in range(2):  # the second start finds the file that the first one made
+            database = Database(tmp_path / "s.sqlite3", backlog_max=100)
+            with pytest.raises(Terminal, match="put back"):
+                EmbeddedCallStore(database, Vault(tmp_path / "data.key"), Deriving())
+            database.close()
+        (tmp_path / "data.key").write_bytes(lost)
         database = Database(tmp_path / "s.sqlite3", backlog_max=100)
-        with pytest.raises(Terminal, match="k1"):
-            EmbeddedCallStore(database, Vault(tmp_path / "data.key"), Deriving())
+        store = EmbeddedCallStore(database, Vault(tmp_path / "data.key"), Deriving())
+        assert self.SECRET.encode() in (await store.journal("c1"))[0].raw
         database.close()
 
     async def test_a_row_moved_to_another_event_does_not_open(self, tmp_path: Path) -> None:

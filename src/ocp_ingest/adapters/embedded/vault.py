@@ -3,13 +3,16 @@
 AES-256-GCM with a random 96-bit nonce before the ciphertext; the name of the row is the
 associated data, so a ciphertext moved to another row does not open. Keys are in one file of mode
 0600; each row says which key it needs, so a new key can be made at any time while old rows stay
-readable. A nonce is safe for 2^32 messages per key; `rotate` long before.
+readable. A nonce is safe for 2^32 messages per key; rotate long before:
+`ocp-ingest rotate-key`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +21,23 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ocp_ingest.adapters.embedded.database import sync_folders
-from ocp_ingest.core.errors import Terminal
+from ocp_ingest.core.errors import Terminal, Transient
 
 _NONCE_BYTES: Final = 12
 _KEY_BITS: Final = 256
+_NAME_BYTES: Final = 4
 _OTHERS: Final = 0o077  # file mode bits of group and others
 
 
 class _KeyFile(msgspec.Struct):
     current: str
     keys: dict[str, bytes]
+
+
+def _fresh(number: int) -> _KeyFile:
+    """A file with one new key, whose name no other file has: rows tell their own key from it."""
+    name = f"k{number}.{os.urandom(_NAME_BYTES).hex()}"
+    return _KeyFile(name, {name: AESGCM.generate_key(_KEY_BITS)})
 
 
 class Vault:
@@ -72,12 +82,29 @@ class Vault:
             raise Terminal("A stored message does not open: it was altered on disk.") from error
 
     def rotate(self) -> str:
-        """Makes a new key the current one; rows of older keys stay readable."""
-        name = f"k{len(self._file.keys) + 1}"
-        keys = {**self._file.keys, name: AESGCM.generate_key(_KEY_BITS)}
-        self._write(_KeyFile(name, keys))
-        self._file = _KeyFile(name, keys)
-        return name
+        """Makes a new key the current one; rows of older keys stay readable.
+
+        Raises Transient while another process makes one.
+        """
+        with self._alone():
+            held = self._read()
+            made = _fresh(len(held.keys) + 1)
+            both = _KeyFile(made.current, held.keys | made.keys)
+            self._write(both)
+        self._file = both
+        return both.current
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of two processes that rotate at once, the second must know the first one's key."""
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise Transient("Another process makes a key: try again.") from None
+        finally:
+            os.close(folder)
 
     def _read(self) -> _KeyFile:
         return msgspec.json.decode(self._path.read_bytes(), type=_KeyFile)
@@ -90,7 +117,7 @@ class Vault:
 
     def _create(self) -> None:
         """Creates only: of two processes that start at once, both use the first one's key."""
-        fresh = self._write_beside(_KeyFile("k1", {"k1": AESGCM.generate_key(_KEY_BITS)}))
+        fresh = self._write_beside(_fresh(1))
         with contextlib.suppress(FileExistsError):
             os.link(fresh, self._path)
         fresh.unlink()

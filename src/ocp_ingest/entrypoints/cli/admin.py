@@ -1,4 +1,4 @@
-"""`ocp-ingest token | replay | doctor`: what an administrator needs besides the server."""
+"""`ocp-ingest token | rotate-key | replay | doctor`: what administrators need besides serving."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ocp_ingest.entrypoints.cli.common import (
     Exit,
     JsonOption,
     RuntimeOption,
+    exit_of,
     load_config,
     print_json,
     stop,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(token)
+    app.command()(rotate_key)
     app.command()(replay)
     app.command()(doctor)
 
@@ -50,6 +52,27 @@ def token(
         typer.echo(made)
     except OcpIngestError as failed:
         stop(Exit.FAILED, failed.text)
+
+
+def rotate_key(config: ConfigOption = None, data_dir: DataDirOption = None) -> None:
+    """Make a new key for raw messages and rejected inputs (embedded runtime only).
+
+    What older keys encrypted stays readable. A server that runs uses the new key when it starts
+    again.
+    """
+    from ocp_ingest import bootstrap
+    from ocp_ingest.core.errors import OcpIngestError
+
+    folder = Path(load_config(config, data_dir).data.dir)
+    if not (folder / bootstrap.DATABASE_FILE).exists():
+        stop(Exit.NOT_FOUND, f"There is no store in {folder}; name one with --data-dir.")
+    try:
+        name = bootstrap.rotate_key(folder)
+    except OcpIngestError as failed:
+        stop(exit_of(failed), failed.text)
+    typer.echo(
+        f"{name} is the key of new rows: back up {bootstrap.VAULT_FILE}, then restart the server."
+    )
 
 
 # Calls folded between two lines of progress.
