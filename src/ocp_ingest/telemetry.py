@@ -161,7 +161,7 @@ METRICS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
         {"status": "401, 403"},
     ),
     "ocp_ingest_calls": (
-        "gauge", "calls, each term of the conservation law from its own source",
+        "gauge", "calls that began in the last 93 days, by their term of the conservation law",
         {"term": "started, stored, absent, quarantined, lost, in_flight"},
     ),
     "ocp_ingest_queue_depth": ("gauge", "messages that wait for a worker or are held by one", {}),

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ocp_ingest.adapters.memory.faults import Crashed, Kind
 from ocp_ingest.core.alerts import Duty, Objectives, StateAges
+from ocp_ingest.core.counting import LAW_TERMS
 from ocp_ingest.core.errors import NotFound, Terminal, Transient
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from ocp_ingest.desk import alerts
@@ -539,6 +540,8 @@ async def test_the_loop_sets_the_gauges() -> None:
         return metrics.value("ocp_ingest_law_checked_timestamp_seconds") == 5.0
 
     await run_until(office, Duty(every_s=0.01), ready, to=channels(FakeChannel()))
+    terms = {term: metrics.value("ocp_ingest_calls", term) for term in LAW_TERMS}
+    assert terms == dict.fromkeys(LAW_TERMS, 0) | {"started": 4, "stored": 3, "in_flight": 1}
     assert metrics.value("ocp_ingest_open_calls", "h6") == 1
     assert metrics.value("ocp_ingest_open_calls", "h1") == 0
     assert metrics.value("ocp_ingest_oldest_open_seconds") == 7_210

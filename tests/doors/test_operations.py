@@ -62,13 +62,26 @@ async def test_metrics_have_the_documented_names_and_no_ids(doors: Doors) -> Non
         'ocp_ingest_events_total{result="refused"} 1.0',
         'ocp_ingest_recordings_total{form="raw",result="received"} 1.0',
         f"ocp_ingest_recording_bytes_total {float(len(wav()))}",
-        'ocp_ingest_calls{term="started"} 1.0',
+        "ocp_ingest_queue_depth 1.0",
         'ocp_ingest_requests_total{route="/v1/calls/{call_id}",status="200"} 1.0',
         'ocp_ingest_requests_total{route="unknown",status="404"} 1.0',
         'ocp_ingest_tokens_refused_total{status="401"} 1.0',
     ):
         assert line in text
     assert CALL not in text
+
+
+async def test_who_asks_for_metrics_makes_nobody_read_calls(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask, without a token, and on AWS each read of an index is billed."""
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("a call was read")
+
+    for name in ("counts", "page", "pending", "pending_groups", "call_ids", "load"):
+        monkeypatch.setattr(type(doors.world.calls), name, read)
+    assert (await doors.call("GET", "/metrics", token=None)).status == 200
 
 
 async def test_a_reconciliation_is_begun_by_operators_where_there_is_one(tmp_path: Path) -> None:
