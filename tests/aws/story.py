@@ -360,24 +360,31 @@ class Story:
         calls = [self._plain(call) for call in self.platform.calls()]
         visit(self.door, self.platform, calls, self.folder / "buckets" / "recordings")
 
-    def sealed(self) -> int:
-        """Lets the sealer do what waits; how many events are in the calls' chains."""
-        while _ask(f"{self.functions.url}/{SEAL}", {})["links"]:
-            pass
-        pages = client("dynamodb", self.dynamodb.url).get_paginator("scan").paginate(
-            TableName=TABLE, FilterExpression="begins_with(sk, :links)",
-            ExpressionAttributeValues={":links": {"S": SK_LINKS}},
-        )  # fmt: skip
-        last: dict[str, int] = {}
-        for item in (item for page in pages for item in page["Items"]):
-            last[item["pk"]["S"]] = max(last.get(item["pk"]["S"], 0), int(item["k"]["N"]))
-        return sum(last.values())
+    def unsealed(self) -> int:
+        """Lets the sealer do what waits; how many events have no link in their call's chain."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            while _ask(f"{self.functions.url}/{SEAL}", {})["links"]:
+                pass
+            linked = self._linked()
+            left = len(self._journals()) - linked
+            if not left or time.monotonic() >= until:
+                return left
+            time.sleep(LOOK_S)
 
     def archived(self) -> Archived:
-        """The audit archive once the stream has run dry, held against the table."""
+        """The audit archive held against the table, until they agree: an export may still end."""
         until = time.monotonic() + PATIENCE_S
-        while _get(f"{self.pump.url}/__stats").get("waiting", 1) and time.monotonic() < until:
-            time.sleep(0.5)
+        while True:
+            dry = not _get(f"{self.pump.url}/__stats").get("waiting", 1)
+            lines, rejected = self._archive()
+            found = Archived(self._journals(), lines, rejected)
+            if (dry and found.in_table == found.in_archive) or time.monotonic() >= until:
+                return found
+            time.sleep(LOOK_S)
+
+    def _archive(self) -> tuple[frozenset[tuple[str, str]], int]:
+        """Events of the archive, and how many changes it rejected."""
         lines, rejected = set(), 0
         for key, body in self._objects(f"{self._prefix()}archive"):
             rejected += key.startswith("rejected/")
@@ -386,15 +393,30 @@ class Story:
                 lines |= {
                     (h["call_id"], event_key(h["event_id"])) for h in held if h["what"] == "journal"
                 }
-        pages = client("dynamodb", self.dynamodb.url).get_paginator("scan").paginate(
-            TableName=TABLE, ProjectionExpression="pk, sk", FilterExpression="begins_with(sk, :e)",
-            ExpressionAttributeValues={":e": {"S": SK_EVENT}},
-        )  # fmt: skip
-        journals = {
+        return frozenset(lines), rejected
+
+    def _journals(self) -> frozenset[tuple[str, str]]:
+        """Events of the table."""
+        return frozenset(
             (str(call_id_of(item["pk"]["S"])), item["sk"]["S"])
-            for page in pages for item in page["Items"]
-        }  # fmt: skip
-        return Archived(frozenset(journals), frozenset(lines), rejected)
+            for item in self._items(SK_EVENT, "pk, sk")
+        )
+
+    def _linked(self) -> int:
+        """How many events the chains of all calls hold."""
+        last: dict[str, int] = {}
+        for item in self._items(SK_LINKS, "pk, k"):
+            last[item["pk"]["S"]] = max(last.get(item["pk"]["S"], 0), int(item["k"]["N"]))
+        return sum(last.values())
+
+    def _items(self, begins: str, attributes: str) -> Iterator[dict[str, Any]]:
+        """Items of the table whose sort key begins so."""
+        pages = client("dynamodb", self.dynamodb.url).get_paginator("scan").paginate(
+            TableName=TABLE, ProjectionExpression=attributes,
+            FilterExpression="begins_with(sk, :begins)",
+            ExpressionAttributeValues={":begins": {"S": begins}},
+        )  # fmt: skip
+        return (item for page in pages for item in page["Items"])
 
     def _objects(self, bucket: str) -> Iterator[tuple[str, bytes]]:
         """Keys and bytes of a bucket."""
