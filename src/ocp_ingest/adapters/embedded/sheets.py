@@ -33,13 +33,14 @@ class EmbeddedSheets:
         self._by_port = by_port
 
     async def of(self, call_ids: Sequence[str]) -> list[Sheet]:
-        """All of one commit."""
+        """All of one commit; of a call that can't be read in one go the ports say what can be."""
         try:
-            return await self._database.read(lambda c: self._read(c, call_ids))
+            found = await self._database.read(lambda c: self._read(c, call_ids))
         except Transient:
             raise
         except OcpIngestError:
             return await self._by_port.of(call_ids)
+        return [await self._less(sheet) for sheet in found]
 
     async def chains(self, call_ids: Sequence[str]) -> list[list[Link] | None]:
         """See Sheets."""
@@ -49,6 +50,13 @@ class EmbeddedSheets:
             raise
         except OcpIngestError:
             return await self._by_port.chains(call_ids)
+
+    async def _less(self, sheet: Sheet) -> Sheet:
+        """A row's other columns may be readable without the one that is not."""
+        if sheet.links is None or sheet.events is not None:
+            return sheet
+        [found] = await self._by_port.of([sheet.call_id])
+        return found
 
     def _read(self, connection: apsw.Connection, call_ids: Sequence[str]) -> list[Sheet]:
         with snapshot(connection):
