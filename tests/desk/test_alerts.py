@@ -12,13 +12,14 @@ from msgspec.structs import replace
 
 from ocp_ingest.adapters.memory.faults import Crashed, Kind
 from ocp_ingest.core.alerts import Duty, Objectives, StateAges
-from ocp_ingest.core.counting import LAW_TERMS
+from ocp_ingest.core.counting import DAYS_MAX
 from ocp_ingest.core.errors import NotFound, Terminal, Transient
 from ocp_ingest.core.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from ocp_ingest.core.overview import PARTS
 from ocp_ingest.desk import alerts
 from ocp_ingest.desk.alerts import BACKOFF_MS_MAX, CLAIM_MS, STORM, TRIES_MAX, backoff_ms, evaluate
 from ocp_ingest.desk.notify import Wants
-from ocp_ingest.telemetry import Metrics, measure_into
+from ocp_ingest.telemetry import METRICS, Metrics, measure_into
 from tests.desk.fakes import NIGHT, FakeChannel, channels, incident
 from tests.desk.office import Office, call_id
 
@@ -540,8 +541,9 @@ async def test_the_loop_sets_the_gauges() -> None:
         return metrics.value("ocp_ingest_law_checked_timestamp_seconds") == 5.0
 
     await run_until(office, Duty(every_s=0.01), ready, to=channels(FakeChannel()))
-    terms = {term: metrics.value("ocp_ingest_calls", term) for term in LAW_TERMS}
-    assert terms == dict.fromkeys(LAW_TERMS, 0) | {"started": 4, "stored": 3, "in_flight": 1}
+    terms = {term: metrics.value("ocp_ingest_calls", term) for term in ("started", *PARTS)}
+    assert terms == dict.fromkeys(PARTS, 0) | {"started": 4, "stored": 3, "in_flight": 1}
+    assert f"last {DAYS_MAX} days" in METRICS["ocp_ingest_calls"][1]
     assert metrics.value("ocp_ingest_open_calls", "h6") == 1
     assert metrics.value("ocp_ingest_open_calls", "h1") == 0
     assert metrics.value("ocp_ingest_oldest_open_seconds") == 7_210

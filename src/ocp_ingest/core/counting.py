@@ -43,9 +43,10 @@ TIME_TERMS: Final = tuple(f"t{n:02}" for n in range(TIME_BUCKETS))
 
 _FLAGS: Final = ("ivr_ended", "call_ended", "file_received", "post_processed")
 _ENDS: Final = frozenset({"absent", "quarantined", "lost"})
-# The terms of rule 1's first sum.
-LAW_TERMS: Final = ("started", "in_flight", "stored", "absent", "quarantined", "lost")
-TERMS: Final = (*LAW_TERMS, "streamed", "recovered", *_FLAGS, *TIME_TERMS)
+TERMS: Final = (
+    "started", "in_flight", "stored", "absent", "quarantined", "lost", "streamed", "recovered",
+    *_FLAGS, *TIME_TERMS,
+)  # fmt: skip
 
 
 class Standing(msgspec.Struct, frozen=True):

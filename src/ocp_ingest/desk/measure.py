@@ -7,7 +7,7 @@ from typing import Final
 
 from ocp_ingest.core import overview
 from ocp_ingest.core.alerts import UNKNOWN_LOB, Objectives, Snapshot
-from ocp_ingest.core.counting import DAYS_MAX, LAW_TERMS, day_of
+from ocp_ingest.core.counting import DAYS_MAX, day_of
 from ocp_ingest.core.limits import DAY_MS, SECOND_MS
 from ocp_ingest.desk.ports import Figures
 from ocp_ingest.desk.world import Desk
@@ -22,7 +22,9 @@ async def measure(desk: Desk, objectives: Objectives, snapshot: Snapshot) -> Non
     """Sets the gauges. Raises Transient."""
     metrics, now_ms = measured(), desk.world.clock.now_ms()
     _set_shares(metrics, snapshot)
-    await _set_terms(desk.figures, metrics, now_ms)
+    terms = await recent_terms(desk.figures, now_ms)
+    for term in ("started", *overview.PARTS):
+        metrics.set("ocp_ingest_calls", terms.get(term, 0), term)
     await _set_backlog(
         desk.figures, metrics, now_ms, desk.world.settings.policy.stage2.retention_ms
     )
@@ -49,14 +51,13 @@ def _set_shares(metrics: Measured, snapshot: Snapshot) -> None:
         metrics.set("ocp_ingest_stuck_seconds", aged.age_ms / SECOND_MS, state)
 
 
-async def _set_terms(figures: Figures, metrics: Measured, now_ms: int) -> None:
-    """From counters, as of the days that one question may be about: the law's check counts all."""
+async def recent_terms(figures: Figures, now_ms: int) -> dict[str, int]:
+    """Calls that began in the last DAYS_MAX days by what they count for. Raises Transient.
+
+    From counters; a day that leaves takes its calls along. The law's check counts all there are.
+    """
     first = day_of(now_ms - (DAYS_MAX - 1) * DAY_MS)
-    counted: Counter[str] = Counter()
-    for figure in await figures.days(first, day_of(now_ms)):
-        counted.update(figure.terms)
-    for term in LAW_TERMS:
-        metrics.set("ocp_ingest_calls", counted[term], term)
+    return overview.total(held.terms for held in await figures.days(first, day_of(now_ms)))
 
 
 async def _set_backlog(figures: Figures, metrics: Measured, now_ms: int, retention_ms: int) -> None:

@@ -15,6 +15,7 @@ from ocp_ingest.entrypoints.cli.common import (
     JsonOption,
     RuntimeOption,
     exit_of,
+    folder_of_store,
     load_config,
     print_json,
     stop,
@@ -63,9 +64,7 @@ def rotate_key(config: ConfigOption = None, data_dir: DataDirOption = None) -> N
     from ocp_ingest import bootstrap
     from ocp_ingest.core.errors import OcpIngestError
 
-    folder = Path(load_config(config, data_dir).data.dir)
-    if not (folder / bootstrap.DATABASE_FILE).exists():
-        stop(Exit.NOT_FOUND, f"There is no store in {folder}; name one with --data-dir.")
+    folder = folder_of_store(load_config(config, data_dir))
     try:
         name = bootstrap.rotate_key(folder)
     except OcpIngestError as failed:

@@ -91,11 +91,20 @@ def with_store(
         stop(exit_of(failed), failed.text)
 
 
+def folder_of_store(loaded: Config) -> Path:
+    """The folder of the embedded store; where none is yet, the command ends."""
+    from ocp_ingest import bootstrap
+
+    folder = Path(loaded.data.dir)
+    if not (folder / bootstrap.DATABASE_FILE).exists():
+        stop(Exit.NOT_FOUND, f"There is no store in {folder}; name one with --data-dir.")
+    return folder
+
+
 async def _on_this_machine(loaded: Config, work: Callable[[Runtime], Coroutine[Any, Any, T]]) -> T:
     from ocp_ingest import bootstrap
 
-    if not (Path(loaded.data.dir) / bootstrap.DATABASE_FILE).exists():
-        stop(Exit.NOT_FOUND, f"There is no store in {loaded.data.dir}; name one with --data-dir.")
+    folder_of_store(loaded)
     opened = bootstrap.embedded(loaded)
     try:
         return await work(opened)

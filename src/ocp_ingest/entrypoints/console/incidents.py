@@ -137,10 +137,12 @@ async def _list(console: Console, visit: Visit, closed: bool, asked: str) -> Res
     It may have been closed since its letter was sent: then the closed ones are shown.
     """
     found = await _closed(console, visit) if closed else await _open(console, visit)
-    if asked and not closed and not _has(found, asked):
+    first = _of(found, asked)
+    if asked and not closed and first is None:
         ended = await _closed(console, visit)
-        found, closed = (ended, True) if _has(ended, asked) else (found, False)
-    first = next((one for one in found if one.key == asked), None)
+        first = _of(ended, asked)
+        if first is not None:
+            found, closed = ended, True
     found.sort(key=lambda one: one is not first)
     return console.page(
         visit, "incidents.html", rows=[await row_of(console, visit, one) for one in found],
@@ -161,8 +163,8 @@ async def _closed(console: Console, visit: Visit) -> list[Incident]:
     return [one for one in ended if concerns(visit.person, one)]
 
 
-def _has(found: Sequence[Incident], key: str) -> bool:
-    return any(one.key == key for one in found)
+def _of(found: Sequence[Incident], key: str) -> Incident | None:
+    return next((one for one in found if one.key == key), None)
 
 
 def concerns(person: Person, incident: Incident) -> bool:

@@ -20,9 +20,9 @@ from typing import Final
 
 import msgspec
 
-from ocp_ingest.core.counting import DAYS_MAX, day_of
 from ocp_ingest.core.incidents import INCIDENT_KINDS
-from ocp_ingest.core.limits import DAY_MS, SECOND_MS
+from ocp_ingest.core.limits import SECOND_MS
+from ocp_ingest.desk.measure import recent_terms
 from ocp_ingest.desk.world import Desk
 from ocp_ingest.ingest.world import World
 from ocp_ingest.reconcile.detect import UNKNOWN_GROUP
@@ -56,17 +56,10 @@ async def gauges(desk: Desk, groups: tuple[str, ...]) -> list[Gauges]:
         for kind in INCIDENT_KINDS
     ]
     in_flight = float(sum(await desk.figures.open_ages((), None)))
-    calls = {
-        "CallsInFlight": ("Count", in_flight), "CallsLost": ("Count", await _lost(desk)),
-    }  # fmt: skip
+    terms = await recent_terms(desk.figures, world.clock.now_ms())
+    lost = float(terms.get("lost", 0))
+    calls = {"CallsInFlight": ("Count", in_flight), "CallsLost": ("Count", lost)}
     return [*measured, Gauges({}, calls)]
-
-
-async def _lost(desk: Desk) -> float:
-    now_ms = desk.world.clock.now_ms()
-    first = day_of(now_ms - (DAYS_MAX - 1) * DAY_MS)
-    counted = await desk.figures.days(first, day_of(now_ms))
-    return float(sum(figure.terms.get("lost", 0) for figure in counted))
 
 
 async def _group(world: World, group: str, waiting: int) -> Gauges:
